@@ -1,0 +1,166 @@
+package millrace
+
+import (
+	"context"
+	"time"
+
+	"github.com/millrace/millrace/runtime/record"
+)
+
+// A Source is a set of splits and a way to read each one.
+//
+// Splits are shared out over the source's subtasks. Splits is called once when
+// the job starts, for every source; a Source is therefore used by several
+// goroutines and must not change after the job was built.
+type Source[T any] interface {
+	// Splits lists the independently readable parts. parallelism is the
+	// number of subtasks that will read, for sources that can be cut anywhere;
+	// the order is kept.
+	Splits(ctx context.Context, parallelism int) ([]Split, error)
+	// Open starts reading s at the position a Reader returned, or at the
+	// split's start when at is nil.
+	Open(ctx context.Context, s Split, at Position) (Reader[T], error)
+	// Bounded reports whether the splits listed are all there will ever be
+	// and each of them ends.
+	Bounded() bool
+}
+
+// Split is one independently readable part of a source.
+type Split struct {
+	// ID is unique within the source and stable over restarts.
+	ID string
+	// Data is what Open needs; it is opaque to the engine.
+	Data []byte
+}
+
+// Position is a reader's place in its split, opaque to the engine.
+type Position []byte
+
+// A Reader reads one split. It is used by one goroutine at a time.
+type Reader[T any] interface {
+	// Read appends records to out, at most out.Room() of them, and returns
+	// io.EOF (with or without records) when the split has ended. It may block
+	// until it has one or ctx ends, unless the reader is an [InlineReader].
+	// Read appending nothing and returning nil means there is nothing now;
+	// call out.Wait first to say when to ask again.
+	Read(ctx context.Context, out *Rows[T]) error
+	// Position is the place after the last record Read appended.
+	Position() Position
+	Close() error
+}
+
+// An InlineReader is a Reader whose Read never waits for anything slower than
+// a local file. The engine calls it straight from the task; every other
+// reader gets a goroutine that reads ahead.
+type InlineReader interface{ ReadsInline() }
+
+// Rows is where a [Reader] puts its records. It is borrowed for one call of
+// Read.
+type Rows[T any] struct {
+	batch *record.Batch[T]
+	wait  time.Duration
+	bad   []BadRecord
+}
+
+// Room is the number of records that can still be appended.
+func (r *Rows[T]) Room() int { return cap(r.batch.Rows) - len(r.batch.Rows) }
+
+// Len is the number of records appended so far.
+func (r *Rows[T]) Len() int { return len(r.batch.Rows) }
+
+// Append adds a record without an event time. There must be room.
+func (r *Rows[T]) Append(v T) { r.batch.Append(v, record.NoTime) }
+
+// AppendAt adds a record whose event time is ms milliseconds since the epoch.
+// There must be room.
+func (r *Rows[T]) AppendAt(v T, ms int64) { r.batch.Append(v, ms) }
+
+// Next adds a record and returns it to be filled in place, which saves a copy.
+// It holds what an earlier use left there: overwrite every field. There must
+// be room.
+func (r *Rows[T]) Next() *T { return r.batch.Next(record.NoTime) }
+
+// NextAt is Next for a record whose event time is ms milliseconds since the
+// epoch.
+func (r *Rows[T]) NextAt(ms int64) *T { return r.batch.Next(ms) }
+
+// Fill adds n records at once and returns them, and their event times in
+// milliseconds, to be filled in place: the fastest form. Rows hold what an
+// earlier use left there, times hold garbage; n must not exceed Room.
+func (r *Rows[T]) Fill(n int) (rows []T, times []int64) {
+	b := r.batch
+	m := len(b.Rows)
+	b.Rows = b.Rows[:m+n]
+	b.Times = b.Times[:m+n]
+	return b.Rows[m:], b.Times[m:]
+}
+
+// Wait says that the split has nothing to read for d from now.
+func (r *Rows[T]) Wait(d time.Duration) { r.wait = d }
+
+// Bad reports a record that cannot be read. If the job has asked for the
+// source's bad records (see [Stream.BadRecords]) they go there and reading
+// goes on; otherwise the job fails with b as its error.
+func (r *Rows[T]) Bad(b BadRecord) { r.bad = append(r.bad, b) }
+
+// BadRecord is a piece of input that could not be turned into a record.
+type BadRecord struct {
+	// Source is the operator id of the source that met it.
+	Source string
+	// Split is the split (for files: the path), Position the place in it in
+	// words, such as "line 17" or "byte 4711".
+	Split, Position string
+	// Field names the field at fault; empty when the whole is.
+	Field string
+	// Reason says what is wrong.
+	Reason string
+	// Raw is the original bytes as far as they are known.
+	Raw []byte
+}
+
+// Error makes a BadRecord usable as the error that ends a job.
+func (b BadRecord) Error() string {
+	s := b.Split
+	if b.Position != "" {
+		s += ": " + b.Position
+	}
+	if b.Field != "" {
+		s += ": field " + b.Field
+	}
+	return s + ": " + b.Reason
+}
+
+// A Sink opens one Writer in each subtask.
+type Sink[T any] interface {
+	OpenWriter(ctx context.Context, sub Subtask) (Writer[T], error)
+}
+
+// Subtask says which of the parallel instances of an operator this is.
+type Subtask struct {
+	Job, Operator string
+	// Index counts from 0 to Of-1.
+	Index, Of int
+}
+
+// A Writer writes records outside. It is used by one goroutine at a time.
+type Writer[T any] interface {
+	// Write takes records in order. The slice is borrowed: what the writer
+	// keeps it copies. Strings in the records stay valid.
+	Write(ctx context.Context, recs []T) error
+	// Flush returns when everything written is durable outside.
+	Flush(ctx context.Context) error
+	// Close releases what the writer holds. It is called once, after Flush
+	// when the input ended, without it when the job failed: what was not
+	// flushed may then be thrown away.
+	Close() error
+}
+
+// Transaction is the two-phase side of a Writer, for sinks that deliver
+// exactly once.
+type Transaction interface {
+	// Prepare ends the open transaction; the token is kept in the checkpoint.
+	Prepare(ctx context.Context) (token []byte, err error)
+	// Commit makes a prepared transaction visible. It may be called again
+	// with a token it has already committed.
+	Commit(ctx context.Context, token []byte) error
+}
