@@ -164,3 +164,26 @@ type Transaction interface {
 	// with a token it has already committed.
 	Commit(ctx context.Context, token []byte) error
 }
+
+// NewRows returns a Rows for up to size records, for tests of readers and for
+// sources that wrap others.
+func NewRows[T any](size int) *Rows[T] { return &Rows[T]{batch: record.New[T](size)} }
+
+// Records returns what was appended since the last Reset; borrowed.
+func (r *Rows[T]) Records() []T { return r.batch.Rows }
+
+// Times returns the event times of Records in milliseconds; borrowed.
+func (r *Rows[T]) Times() []int64 { return r.batch.Times }
+
+// BadRecords returns what was reported by Bad since the last Reset; borrowed.
+func (r *Rows[T]) BadRecords() []BadRecord { return r.bad }
+
+// WaitFor returns what Wait was last told since the last Reset.
+func (r *Rows[T]) WaitFor() time.Duration { return r.wait }
+
+// Reset empties r for its next use.
+func (r *Rows[T]) Reset() {
+	r.batch.Reset()
+	r.bad = r.bad[:0]
+	r.wait = 0
+}

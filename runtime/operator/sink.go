@@ -1,0 +1,94 @@
+package operator
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/millrace/millrace/runtime/record"
+)
+
+// A RecordWriter is the sink's side of one subtask. It may also be a
+// [BatchWriter].
+type RecordWriter[T any] interface {
+	Write(ctx context.Context, recs []T) error
+	Flush(ctx context.Context) error
+	Close() error
+}
+
+// A BatchWriter is a writer that takes rows as they lie in a batch, with their
+// event times, instead of a slice without gaps.
+type BatchWriter[T any] interface {
+	WriteBatch(ctx context.Context, rows []T, times []int64, live []int32) error
+}
+
+// Sink ends a stream in a writer.
+type Sink[T any] struct {
+	Plain
+	// OpenWriter is called by Open.
+	OpenWriter func(ctx context.Context, env *Env) (RecordWriter[T], error)
+
+	w     RecordWriter[T]
+	bw    BatchWriter[T]
+	dense []T
+}
+
+// Open implements [Operator].
+func (s *Sink[T]) Open(env *Env) (err error) {
+	s.Plain.Open(env)
+	if s.w, err = s.OpenWriter(env.Ctx, env); err != nil {
+		return err
+	}
+	s.bw, _ = s.w.(BatchWriter[T])
+	return nil
+}
+
+// Input implements [Operator].
+func (s *Sink[T]) Input(int) any { return s }
+
+// Connect implements [Operator]; a sink has no outputs.
+func (s *Sink[T]) Connect(int, any) {}
+
+// Receive implements [Receiver].
+func (s *Sink[T]) Receive(b *record.Batch[T]) error {
+	cur := s.enter(b.Times)
+	var err error
+	switch {
+	case s.bw != nil:
+		err = s.bw.WriteBatch(s.env.Ctx, b.Rows, b.Times, b.Live())
+	case b.Sel == nil:
+		err = s.w.Write(s.env.Ctx, b.Rows)
+	default:
+		s.dense = s.dense[:0]
+		for _, i := range b.Sel {
+			s.dense = append(s.dense, b.Rows[i])
+		}
+		err = s.w.Write(s.env.Ctx, s.dense)
+		clear(s.dense)
+	}
+	if err != nil {
+		return err
+	}
+	cur.Op = ""
+	s.count += int64(b.Len())
+	return nil
+}
+
+// Finish implements [Operator]: what was written becomes durable.
+func (s *Sink[T]) Finish() (bool, error) {
+	if err := s.w.Flush(s.env.Ctx); err != nil {
+		return false, fmt.Errorf("flush: %w", err)
+	}
+	return true, nil
+}
+
+// Close implements [Operator].
+func (s *Sink[T]) Close() error {
+	if s.w == nil {
+		return nil
+	}
+	return s.w.Close()
+}
+
+// timeOf is processing time as the watermark machines want it.
+func timeOf(env *Env) time.Time { return time.Unix(0, env.Clock.Now()) }

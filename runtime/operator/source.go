@@ -1,0 +1,490 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/millrace/millrace/runtime/record"
+	"github.com/millrace/millrace/runtime/watermark"
+)
+
+// A Poller is a source: an operator without inputs that makes records when it
+// is asked to.
+type Poller interface {
+	Operator
+	// Poll reads and sends at most one batch.
+	Poll() (Polled, error)
+	// Change returns what has happened to the source's watermark and status
+	// since the last call.
+	Change() watermark.Change
+	// Progress is the number of records read so far.
+	Progress() int64
+	// Held tells that the task cannot send (or can again): held up is not
+	// idle.
+	Held(held bool)
+}
+
+// Polled says what came of a Poll.
+type Polled struct {
+	// Ended: nothing will come any more.
+	Ended bool
+	// Read: something was done; poll again at once.
+	Read bool
+	// Wait is how long there will be nothing; 0 with neither Ended nor Read
+	// means until Post is called.
+	Wait time.Duration
+}
+
+// A Split is one part of a source.
+type Split struct {
+	ID   string
+	Data []byte
+	// At is the position to start at, nil for the beginning.
+	At []byte
+}
+
+// A SplitReader reads one split; B is what it calls a bad record.
+type SplitReader[T, B any] interface {
+	// Read appends at most the batch's room of records to out and bad ones to
+	// bad. io.EOF ends the split. wait is how long there will be nothing.
+	Read(ctx context.Context, out *record.Batch[T], bad []B) (rest []B, wait time.Duration, err error)
+	// Position is the place after the last record appended.
+	Position() []byte
+	Close() error
+	// Inline reports that Read never waits for long.
+	Inline() bool
+}
+
+// An Enumerator shares out the splits of one source to its subtasks. It is safe
+// for concurrent use.
+type Enumerator struct {
+	mu      sync.Mutex
+	pending []Split
+	bounded bool
+}
+
+// NewEnumerator returns an enumerator of splits. Those of a bounded source are
+// handed out in order, one at a time, to whoever asks first; those of an
+// unbounded one are read side by side, split i by subtask i modulo the
+// parallelism.
+func NewEnumerator(splits []Split, bounded bool) *Enumerator {
+	return &Enumerator{pending: slices.Clone(splits), bounded: bounded}
+}
+
+// next returns the splits that subtask index of n starts now; more says to ask
+// again when they are done.
+func (e *Enumerator) next(index, n int) (splits []Split, more bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.bounded {
+		var rest []Split
+		for i, s := range e.pending {
+			if i%n == index {
+				splits = append(splits, s)
+			} else {
+				rest = append(rest, s)
+			}
+		}
+		return splits, false
+	}
+	if len(e.pending) == 0 {
+		return nil, false
+	}
+	splits = e.pending[:1:1]
+	e.pending = e.pending[1:]
+	return splits, true
+}
+
+// Stamping says where records get their event time and how watermarks follow.
+type Stamping[T any] struct {
+	// Stamp overwrites times with the event times of rows; nil keeps what the
+	// source said.
+	Stamp func(rows []T, times []int64)
+	// Strategy makes watermarks out of times.
+	Strategy watermark.Strategy
+	// Generator, if set, makes a generator for each split instead.
+	Generator func() watermark.Generator[T]
+	Idleness  watermark.Idleness
+}
+
+// Source reads the splits of one subtask. Port 0 is the records, port 1 the bad
+// ones; without a receiver on port 1 a bad record ends the job.
+type Source[T, B any] struct {
+	// Set before Open.
+	Open_      func(ctx context.Context, s Split) (SplitReader[T, B], error)
+	Enumerator *Enumerator
+	Stamping   Stamping[T]
+
+	env    *Env
+	out    Output[T]
+	bad    Emitter[B]
+	batch  *record.Batch[T]
+	bads   []B
+	splits *watermark.Splits
+	open   []*openSplit[T, B]
+	turn   int
+	more   bool // the enumerator may have more
+	begun  bool
+	change watermark.Change
+	read   int64 // records read so far
+	// wait is the shortest wait any split has asked for in this round.
+	tick int64
+}
+
+type openSplit[T, B any] struct {
+	Split
+	reader SplitReader[T, B]
+	mark   *watermark.Split
+	gen    watermark.Generator[T]
+	ahead  *readAhead[T, B] // nil if read inline
+	at     []byte           // position of the last batch taken from ahead
+	until  int64            // nothing to read before this time, in nanoseconds
+	count  int64
+	max    int64 // largest event time observed
+}
+
+// Open implements [Operator].
+func (s *Source[T, B]) Open(env *Env) error {
+	s.env = env
+	s.batch = record.New[T](env.BatchSize)
+	s.bad.Open(env)
+	s.splits = watermark.NewSplits(s.Stamping.Strategy, s.Stamping.Idleness)
+	s.more = true
+	return nil
+}
+
+// Input implements [Operator]; a source has none.
+func (s *Source[T, B]) Input(int) any { return nil }
+
+// Connect implements [Operator].
+func (s *Source[T, B]) Connect(port int, r any) {
+	if port == 1 {
+		s.bad.Connect(r)
+		return
+	}
+	s.out.Connect(r)
+}
+
+// Change implements [Poller].
+func (s *Source[T, B]) Change() watermark.Change {
+	c := s.change
+	s.change = watermark.Change{}
+	return c
+}
+
+func (s *Source[T, B]) note(c watermark.Change) {
+	if c.Advanced {
+		s.change.Advanced, s.change.Watermark = true, c.Watermark
+	}
+	if c.Switched {
+		s.change.Switched, s.change.Status = true, c.Status
+	}
+}
+
+// Held implements [Poller].
+func (s *Source[T, B]) Held(held bool) {
+	now := time.Unix(0, s.env.Clock.Now())
+	if held {
+		s.splits.Block(now)
+	} else {
+		s.splits.Unblock(now)
+	}
+}
+
+// Poll implements [Poller].
+func (s *Source[T, B]) Poll() (Polled, error) {
+	now := s.env.Clock.Now()
+	for len(s.open) == 0 && s.more {
+		if err := s.take(now); err != nil {
+			return Polled{}, err
+		}
+	}
+	if len(s.open) == 0 {
+		s.note(s.splits.NoMoreSplits())
+		return Polled{Ended: true}, nil
+	}
+	var wait time.Duration
+	for range s.open {
+		if s.turn >= len(s.open) {
+			s.turn = 0
+		}
+		o := s.open[s.turn]
+		if o.until > now {
+			s.turn++
+			if d := time.Duration(o.until - now); wait == 0 || d < wait {
+				wait = d
+			}
+			continue
+		}
+		read, ended, err := s.readSplit(o, now)
+		if err != nil {
+			return Polled{}, err
+		}
+		s.note(s.splits.Tick(time.Unix(0, now)))
+		if ended {
+			s.open = slices.Delete(s.open, s.turn, s.turn+1)
+			return Polled{Read: true}, nil
+		}
+		s.turn++
+		if read {
+			return Polled{Read: true}, nil
+		}
+		if d := time.Duration(o.until - now); o.until > now && (wait == 0 || d < wait) {
+			wait = d
+		}
+	}
+	s.note(s.splits.Tick(time.Unix(0, now)))
+	// Silence must be noticed even if nothing ever comes.
+	if wait == 0 || wait > idleCheck {
+		wait = idleCheck
+	}
+	return Polled{Wait: wait}, nil
+}
+
+// idleCheck is how often a silent source looks whether it is idle by now.
+const idleCheck = time.Second
+
+// take opens the next splits.
+func (s *Source[T, B]) take(now int64) error {
+	if s.begun && !s.Enumerator.bounded {
+		s.more = false
+		return nil
+	}
+	s.begun = true
+	splits, more := s.Enumerator.next(s.env.Index, s.env.Parallelism)
+	s.more = more
+	for _, sp := range splits {
+		r, err := s.Open_(s.env.Ctx, sp)
+		if err != nil {
+			return fmt.Errorf("open split %s: %w", sp.ID, err)
+		}
+		o := &openSplit[T, B]{Split: sp, reader: r, at: sp.At, max: watermark.None}
+		mark, ch := s.splits.Add(sp.ID, time.Unix(0, now))
+		o.mark = mark
+		s.note(ch)
+		if s.Stamping.Generator != nil {
+			o.gen = s.Stamping.Generator()
+		}
+		if s.env.Blocking && !r.Inline() {
+			o.ahead = newReadAhead[T, B](s.env, r)
+		}
+		s.open = append(s.open, o)
+	}
+	return nil
+}
+
+// readSplit reads one batch of o and sends it.
+func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended bool, err error) {
+	cur := s.env.Cursor
+	cur.Op, cur.Where = s.env.Name, func() string { return "split " + o.ID }
+	b, bads := s.batch, s.bads[:0]
+	var wait time.Duration
+	var rerr error
+	if o.ahead != nil {
+		got := o.ahead.take()
+		if got == nil {
+			o.until = 0
+			return false, false, nil
+		}
+		b, bads, wait, rerr = got.batch, got.bads, got.wait, got.err
+		o.at = got.at
+		defer o.ahead.giveBack(got)
+	} else {
+		bads, wait, rerr = o.reader.Read(s.env.Ctx, b, bads)
+		s.bads = bads
+	}
+	ended = errors.Is(rerr, io.EOF)
+	if rerr != nil && !ended {
+		if errors.Is(rerr, context.Canceled) && s.env.Ctx.Err() != nil {
+			return false, false, s.env.Ctx.Err()
+		}
+		return false, false, fmt.Errorf("split %s: %w", o.ID, rerr)
+	}
+	cur.Base, cur.Row, cur.Times = o.count, 0, b.Times
+	for _, bad := range bads {
+		if !s.bad.Connected() {
+			if e, ok := any(bad).(error); ok {
+				return false, false, e
+			}
+			return false, false, fmt.Errorf("split %s: bad record %+v", o.ID, bad)
+		}
+		s.bad.Emit(bad, record.NoTime)
+	}
+	if len(bads) > 0 {
+		if err := s.bad.Flush(); err != nil {
+			return false, false, err
+		}
+	}
+	read = len(b.Rows) > 0 || len(bads) > 0
+	if len(b.Rows) > 0 {
+		s.stamp(o, b)
+		n := len(b.Rows)
+		cur.Op = ""
+		if err := s.out.Send(b); err != nil {
+			return false, false, err
+		}
+		o.count += int64(n)
+		s.read += int64(n)
+	}
+	b.Reset()
+	cur.Op = ""
+	if wait > 0 {
+		o.until = now + int64(wait)
+	} else {
+		o.until = 0
+	}
+	if ended {
+		// The next split comes before the old one goes: a moment without any
+		// would look idle and let event time run ahead of what is still unread.
+		if s.Enumerator.bounded && len(s.open) == 1 {
+			if s.more {
+				if err := s.take(now); err != nil {
+					return false, false, err
+				}
+			}
+			if len(s.open) == 1 {
+				s.note(s.splits.NoMoreSplits())
+			}
+		}
+		s.note(o.mark.Finish())
+		if o.ahead != nil {
+			o.ahead.stop()
+		}
+		if err := o.reader.Close(); err != nil {
+			return false, false, fmt.Errorf("close split %s: %w", o.ID, err)
+		}
+	}
+	return read, ended, nil
+}
+
+// stamp gives the batch its event times and tells the split's watermark.
+func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) {
+	if s.Stamping.Stamp != nil {
+		s.Stamping.Stamp(b.Rows, b.Times)
+	}
+	if o.gen != nil {
+		for i := range b.Rows {
+			if w := o.gen.OnEvent(&b.Rows[i], b.Times[i]); w != watermark.None {
+				s.note(o.mark.Advance(w))
+			}
+		}
+		s.note(o.mark.Observe(watermark.None))
+		if w := o.gen.OnPeriodic(); w != watermark.None {
+			s.note(o.mark.Advance(w))
+		}
+		return
+	}
+	for _, t := range b.Times {
+		o.max = max(o.max, t)
+	}
+	s.note(o.mark.Observe(o.max))
+}
+
+// Advance implements [Operator]: a source's event time is its own.
+func (s *Source[T, B]) Advance(wm int64) (int64, bool, error) { return wm, true, nil }
+
+// Finish implements [Operator].
+func (s *Source[T, B]) Finish() (bool, error) { return true, nil }
+
+// Close implements [Operator].
+func (s *Source[T, B]) Close() error {
+	var errs []error
+	for _, o := range s.open {
+		if o.ahead != nil {
+			o.ahead.stop()
+		}
+		errs = append(errs, o.reader.Close())
+	}
+	s.open = nil
+	return errors.Join(errs...)
+}
+
+// Progress returns how many records have been read.
+func (s *Source[T, B]) Progress() int64 { return s.read }
+
+// readAhead reads a split on a goroutine of its own, two batches ahead, so that
+// a slow outside system never holds up the task.
+type readAhead[T, B any] struct {
+	ready chan *aheadBatch[T, B]
+	free  chan *aheadBatch[T, B]
+	ctx   context.Context
+	end   context.CancelFunc
+	done  chan struct{}
+}
+
+type aheadBatch[T, B any] struct {
+	batch *record.Batch[T]
+	bads  []B
+	wait  time.Duration
+	err   error
+	at    []byte
+}
+
+func newReadAhead[T, B any](env *Env, r SplitReader[T, B]) *readAhead[T, B] {
+	const depth = 2 // one being handled, one being read
+	ctx, end := context.WithCancel(env.Ctx)
+	a := &readAhead[T, B]{ready: make(chan *aheadBatch[T, B], depth), free: make(chan *aheadBatch[T, B], depth),
+		ctx: ctx, end: end, done: make(chan struct{})}
+	for range depth {
+		a.free <- &aheadBatch[T, B]{batch: record.New[T](env.BatchSize)}
+	}
+	env.Go(func() {
+		defer close(a.done)
+		for {
+			var b *aheadBatch[T, B]
+			select {
+			case b = <-a.free:
+			case <-ctx.Done():
+				return
+			}
+			b.batch.Reset()
+			func() {
+				defer func() {
+					if p := recover(); p != nil {
+						b.err = fmt.Errorf("panic in reader: %v", p)
+					}
+				}()
+				b.bads, b.wait, b.err = r.Read(ctx, b.batch, b.bads[:0])
+			}()
+			b.at = r.Position()
+			if b.err == nil && b.wait > 0 {
+				t := time.NewTimer(b.wait)
+				if len(b.batch.Rows) == 0 && len(b.bads) == 0 {
+					select {
+					case <-t.C:
+					case <-ctx.Done():
+					}
+				}
+				t.Stop()
+				b.wait = 0
+			}
+			a.ready <- b // has room: there are only depth batches
+			env.Post()
+			if b.err != nil {
+				return
+			}
+		}
+	})
+	return a
+}
+
+func (a *readAhead[T, B]) take() *aheadBatch[T, B] {
+	select {
+	case b := <-a.ready:
+		return b
+	default:
+		return nil
+	}
+}
+
+func (a *readAhead[T, B]) giveBack(b *aheadBatch[T, B]) { a.free <- b }
+
+func (a *readAhead[T, B]) stop() {
+	a.end()
+	<-a.done
+}
