@@ -28,6 +28,9 @@ type Job struct {
 	g     graph.Graph
 	opts  local.Options
 	fuses []func()
+
+	params params
+	ended  []func() error
 }
 
 // Name returns the name given to [Main] or [Run].
@@ -145,6 +148,8 @@ type RunOptions struct {
 	Clock clock.Clock
 	// Log receives what happens to the job; nothing is logged without it.
 	Log *slog.Logger
+	// Params are the values of the job's parameters; see [Job.Param].
+	Params map[string]string
 	// Seed, if not nil, runs the whole job from one loop on the calling
 	// goroutine, in an order of steps that the seed decides: the same seed,
 	// the same order. For tests.
@@ -172,8 +177,17 @@ func Run(ctx context.Context, name string, build func(*Job)) error {
 
 // RunWith is [Run] with options.
 func RunWith(ctx context.Context, name string, opt RunOptions, build func(*Job)) error {
-	j := &Job{name: name}
+	j := &Job{name: name, params: params{given: opt.Params}}
 	build(j)
+	return j.run(ctx, opt)
+}
+
+// run runs a job that has been built.
+func (j *Job) run(ctx context.Context, opt RunOptions) error {
+	name := j.name
+	if err := j.params.check(); err != nil {
+		return fmt.Errorf("job %s: %w", name, err)
+	}
 	o := j.opts
 	o.Job = name
 	if o.Parallelism == 0 {
@@ -204,8 +218,17 @@ func RunWith(ctx context.Context, name string, opt RunOptions, build func(*Job))
 	if err != nil {
 		return fmt.Errorf("job %s: %w", name, err)
 	}
+	for _, f := range j.ended {
+		if err := f(); err != nil {
+			return fmt.Errorf("job %s: after its end: %w", name, err)
+		}
+	}
 	return nil
 }
+
+// OnEnd has f called when the job has ended without an error, in the process
+// that started it: the place to print what a bounded job found.
+func (j *Job) OnEnd(f func() error) { j.ended = append(j.ended, f) }
 
 // here is the folder of this package's source files, by which caller tells the
 // user's frames from the API's own.
