@@ -51,15 +51,33 @@ func update[K comparable](b *testing.B, tab *Table[K, counts], keys []K, words [
 	perKey(b, batch)
 }
 
+func updateBatch[K comparable](b *testing.B, tab *Table[K, counts], keys []K, words []uint64) {
+	const batch = 256
+	at := 0
+	var values []*counts
+	b.ReportAllocs()
+	for b.Loop() {
+		values, _ = tab.UpsertBatch(words[at:at+batch], keys[at:at+batch], values[:0])
+		for i, v := range values {
+			v.Count++
+			v.Sum += int64(i)
+		}
+		at = (at + batch) & (len(keys) - 1)
+	}
+	perKey(b, batch)
+}
+
 func BenchmarkUpdate(b *testing.B) {
-	for _, n := range []int{10_000, 1_000_000} {
+	for _, n := range []int{100, 1000, 10_000, 1_000_000} {
 		tab, keys, words := filled[int64, counts](n, func(i int) int64 { return int64(i) })
 		b.Run(fmt.Sprintf("int64/keys=%d", n), func(b *testing.B) { update(b, tab, keys, words, false) })
 		b.Run(fmt.Sprintf("int64/keys=%d/touch", n), func(b *testing.B) { update(b, tab, keys, words, true) })
+		b.Run(fmt.Sprintf("int64/keys=%d/batch", n), func(b *testing.B) { updateBatch(b, tab, keys, words) })
 	}
 	tab, keys, words := filled[string, counts](1_000_000, func(i int) string { return fmt.Sprintf("customer-%07d", i) })
 	b.Run("string/keys=1000000", func(b *testing.B) { update(b, tab, keys, words, false) })
 	b.Run("string/keys=1000000/touch", func(b *testing.B) { update(b, tab, keys, words, true) })
+	b.Run("string/keys=1000000/batch", func(b *testing.B) { updateBatch(b, tab, keys, words) })
 }
 
 func BenchmarkInsert(b *testing.B) {

@@ -23,6 +23,7 @@ type versions struct {
 	epoch  uint32   // given to what is made now; from 1
 	shared uint32   // made in this epoch or before: may be seen by a snapshot
 	held   []*token // snapshots not yet known to be released, oldest first
+	moves  uint64   // how often an upsert has moved entries of a page
 }
 
 // A token stands for one snapshot.

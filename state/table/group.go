@@ -4,6 +4,7 @@ import (
 	"iter"
 	"math/bits"
 	"slices"
+	"unsafe"
 )
 
 // used marks a slot that holds an entry. It is the bit of a hash word that is
@@ -15,9 +16,9 @@ const wordBits = 48 // of a hash word, below the key group
 // An Entry is one key of a table with its value, as it lies in its page.
 // Readers must not change it.
 type Entry[K comparable, V any] struct {
-	Value V
+	mark  uint64 // the word with used set; 0 in a free slot
 	Key   K
-	mark  uint64 // last: a zero-size field at the end would cost a word
+	Value V
 }
 
 // Word is the hash word that the entry was stored under.
@@ -27,45 +28,87 @@ func (e *Entry[K, V]) Word() uint64 { return e.mark &^ used }
 // place is given by the lowest bits of its word. One page is what a write
 // after a snapshot copies, and what a split moves.
 //
-// A page stands in 1<<(group.depth-depth) neighbouring places of the
-// directory; its count is true in the first of them only.
+// Beside the slots lies a byte for each, 0 where the slot is free and a few
+// bits of the word where it is not. Probing compares eight of these at once
+// and almost never looks at a slot that holds another key. Probing the slots
+// themselves cost a third more for keys that fit the cache, in branches that
+// cannot be predicted, and led one probe in five to another line of memory.
 type page[K comparable, V any] struct {
-	slots []Entry[K, V]
-	count uint32
+	base  *Entry[K, V] // the first slot
+	tags  *uint8       // of the slots; the first tagsMore are repeated at the end
+	mask  uint32       // number of slots - 1
 	epoch uint32
-	depth uint8 // number of word bits that all its entries have in common
+}
+
+// tagsMore is the number of tags that are repeated, so that eight tags may be
+// read from any place.
+const tagsMore = 7
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// tagOf takes bits of the word that neither choose the page of a table of
+// usual size nor the slot.
+func tagOf(word uint64) uint8 { return uint8(word>>20) | 0x80 }
+
+// matches has the high bit set in each byte where eight has tag t. It may be
+// set in other used bytes above a match, so the slots are compared as well.
+func matches(eight uint64, t uint8) uint64 {
+	x := eight ^ ones*uint64(t)
+	return (x - ones) &^ x & highs
+}
+
+// free has the high bit set in each byte of eight that marks a free slot.
+func free(eight uint64) uint64 { return ^eight & highs }
+
+// A tally is what only changes need of a page.
+type tally struct {
+	count uint32 // true in the first of the page's places only
+	depth uint8  // number of word bits that all its entries have in common
 }
 
 // A group is an extendible hash table: a directory of 1<<depth places, chosen
 // by the uppermost of the word's 48 bits, that point to pages. It grows by
 // splitting one page at a time, so no insertion ever moves more than a page;
-// only the directory, 40 bytes a page, is doubled as a whole.
+// only the directory, 24 bytes a page, is doubled as a whole. A page stands in
+// 1<<(group.depth-tally.depth) neighbouring places of the directory.
 //
 // It serves as a key group of a Table and as the map of one key in a
 // MapTable.
 type group[K comparable, V any] struct {
 	dir   []page[K, V]
+	tally []tally // beside dir
 	n     int
-	epoch uint32 // of dir
+	epoch uint32 // of dir and tally
 	depth uint8
 }
 
 // layout is what the groups of one table have in common.
 type layout[K comparable, V any] struct {
-	empty []page[K, V] // directory of a group without entries; never written
-	first int          // slots of a group's first page
-	full  int          // slots at which a page splits and no longer doubles
+	empty group[K, V] // its directory and page are shared and never written
+	first int         // slots of a group's first page
+	full  int         // slots at which a page splits and no longer doubles
 }
 
 func newLayout[K comparable, V any](first, pageBytes int) layout[K, V] {
-	var e [2]Entry[K, V]
-	size := int(sizeOf(&e[0]))
-	full := max(pageBytes/size, 4)
+	// A quarter above the wanted size is better than nearly half below it.
+	full := max(pageBytes*5/4/int(unsafe.Sizeof(Entry[K, V]{})), 4)
 	full = 1 << (bits.Len(uint(full)) - 1)
 	return layout[K, V]{
-		empty: []page[K, V]{{slots: make([]Entry[K, V], 1)}},
+		empty: group[K, V]{dir: []page[K, V]{newPage[K, V](1, 0)}, tally: make([]tally, 1)},
 		first: min(first, full),
 		full:  full,
+	}
+}
+
+func newPage[K comparable, V any](slots int, epoch uint32) page[K, V] {
+	return page[K, V]{
+		base:  &make([]Entry[K, V], slots)[0],
+		tags:  &make([]uint8, slots+tagsMore)[0],
+		mask:  uint32(slots - 1),
+		epoch: epoch,
 	}
 }
 
@@ -82,167 +125,158 @@ func (g *group[K, V]) index(word uint64) uint64 {
 // find returns the page for word and the entry of k in it, or nil.
 func (g *group[K, V]) find(word uint64, k K) (*page[K, V], *Entry[K, V]) {
 	p := &g.dir[g.index(word)]
-	s := p.slots
-	mask := uint64(len(s) - 1)
-	for i := word; ; i++ {
-		e := &s[i&mask]
-		if e.mark == word|used && e.Key == k {
-			return p, e
+	t := tagOf(word)
+	for i := word; ; i += 8 {
+		eight := p.eight(i)
+		for m := matches(eight, t); m != 0; m &= m - 1 {
+			if e := p.at(i + uint64(bits.TrailingZeros64(m)/8)); e.mark == word|used && e.Key == k {
+				return p, e
+			}
 		}
-		if e.mark == 0 {
+		if free(eight) != 0 {
 			return p, nil
 		}
 	}
 }
 
-// slotOf is the slot number of an entry that find has found in s.
-func slotOf[K comparable, V any](s []Entry[K, V], word uint64, k K) uint64 {
-	mask := uint64(len(s) - 1)
-	for i := word & mask; ; i = (i + 1) & mask {
-		if s[i].mark == word|used && s[i].Key == k {
-			return i
-		}
-	}
+// again is the entry that find gave, after its page was copied.
+func (g *group[K, V]) again(word uint64, k K) *Entry[K, V] {
+	_, e := g.find(word, k)
+	return e
 }
 
 // insert adds k, which must not be there, with a zero value.
 func (g *group[K, V]) insert(v *versions, l *layout[K, V], word uint64, k K) *Entry[K, V] {
-	p := g.first(g.index(word))
-	for p.count >= room(len(p.slots)) {
-		g.grow(v, l, g.index(word))
-		p = g.first(g.index(word))
+	for {
+		i := g.first(g.index(word))
+		if g.tally[i].count < room(g.dir[i].slots()) {
+			break
+		}
+		g.grow(v, l, i)
 	}
-	p = g.own(v, g.index(word))
-	p.count++
+	i := g.first(g.index(word))
+	g.own(v, i)
+	g.tally[i].count++
 	g.n++
-	e := place(p.slots, word|used)
+	e := g.dir[i].place(word)
 	e.mark = word | used
 	e.Key = k
 	return e
 }
 
-// place finds the free slot for mark in s.
-func place[K comparable, V any](s []Entry[K, V], mark uint64) *Entry[K, V] {
-	mask := uint64(len(s) - 1)
-	i := mark & mask
-	for s[i].mark != 0 {
-		i = (i + 1) & mask
+// place takes the free slot for word.
+func (p *page[K, V]) place(word uint64) *Entry[K, V] {
+	i := word
+	for free(p.eight(i)) == 0 {
+		i += 8
 	}
-	return &s[i]
+	i += uint64(bits.TrailingZeros64(free(p.eight(i))) / 8)
+	p.setTag(i, tagOf(word))
+	return p.at(i)
 }
 
-// first is the place that keeps the count of the page at index i.
-func (g *group[K, V]) first(i uint64) *page[K, V] {
-	return &g.dir[i&^(1<<(g.depth-g.dir[i].depth)-1)]
+// fill puts copies of all entries of o for which (mark & bit != 0) == set
+// into p, and returns their number.
+func (p *page[K, V]) fill(o page[K, V], bit uint64, set bool) (n uint32) {
+	for i := range uint64(o.slots()) {
+		if e := o.at(i); e.mark != 0 && (e.mark&bit != 0) == set {
+			*p.place(e.mark) = *e
+			n++
+		}
+	}
+	return n
 }
 
-// own makes the page at index i safe to write and returns its first place.
-func (g *group[K, V]) own(v *versions, i uint64) *page[K, V] {
-	if p := g.first(i); p.epoch > v.shared || !v.frozen(p.epoch) {
-		return p
+// places is the number of places in the directory of the page at index i.
+func (g *group[K, V]) places(i uint64) uint64 { return 1 << (g.depth - g.tally[i].depth) }
+
+// first is the first place of the page at index i.
+func (g *group[K, V]) first(i uint64) uint64 { return i &^ (g.places(i) - 1) }
+
+// own makes the page whose first place is i safe to write.
+func (g *group[K, V]) own(v *versions, i uint64) {
+	p := g.dir[i]
+	if p.epoch > v.shared || !v.frozen(p.epoch) {
+		return
 	}
+	v.moves++
 	g.ownDir(v)
-	p := g.first(i)
-	p.slots = slices.Clone(p.slots)
+	p.base = &slices.Clone(unsafe.Slice(p.base, p.slots()))[0]
+	p.tags = &slices.Clone(unsafe.Slice(p.tags, p.slots()+tagsMore))[0]
 	p.epoch = v.epoch
-	g.spread(i)
-	return p
+	g.put(i, g.places(i), p, g.tally[i])
 }
 
 // ownDir makes the directory safe to write.
 func (g *group[K, V]) ownDir(v *versions) {
 	if g.epoch <= v.shared && v.frozen(g.epoch) {
 		g.dir = slices.Clone(g.dir)
+		g.tally = slices.Clone(g.tally)
 		g.epoch = v.epoch
 	}
 }
 
-// spread copies the first place of the page at index i to its others.
-func (g *group[K, V]) spread(i uint64) {
-	n := uint64(1) << (g.depth - g.dir[i].depth)
-	i &^= n - 1
-	for j := i + 1; j < i+n; j++ {
-		g.dir[j] = g.dir[i]
+// put sets n places of the directory from i on.
+func (g *group[K, V]) put(i, n uint64, p page[K, V], t tally) {
+	for j := i; j < i+n; j++ {
+		g.dir[j] = p
+		g.tally[j] = t
 	}
 }
 
-// grow makes room in the page at index i: small pages double, full ones
-// split. Where splitting would not help, because the words have their upper
-// bits in common, the page doubles beyond its usual size.
+// grow makes room in the page whose first place is i: small pages double, full
+// ones split. Where splitting would not help, because the words have their
+// upper bits in common, the page doubles beyond its usual size.
 func (g *group[K, V]) grow(v *versions, l *layout[K, V], i uint64) {
-	if g.n == 0 && len(g.dir) == 1 && len(g.dir[0].slots) == 1 {
-		g.dir = []page[K, V]{{slots: make([]Entry[K, V], l.first), epoch: v.epoch}}
-		g.epoch = v.epoch
+	v.moves++
+	slots := g.dir[i].slots()
+	if slots == 1 {
+		*g = group[K, V]{dir: []page[K, V]{newPage[K, V](l.first, v.epoch)}, tally: make([]tally, 1), epoch: v.epoch}
 		return
 	}
 	g.ownDir(v)
-	p := g.first(i)
 	switch {
-	case len(p.slots) < l.full:
-		g.resize(v, i, 2*len(p.slots))
-	case p.depth < g.depth:
+	case slots < l.full:
+		g.resize(v, i, 2*slots)
+	case g.tally[i].depth < g.depth:
 		g.split(v, l, i)
 	case g.depth < wordBits-16 && len(g.dir)*l.full <= 8*g.n:
-		dir := make([]page[K, V], 2*len(g.dir))
+		dir, tallies := make([]page[K, V], 2*len(g.dir)), make([]tally, 2*len(g.dir))
 		for j := range dir {
-			dir[j] = g.dir[j/2]
+			dir[j], tallies[j] = g.dir[j/2], g.tally[j/2]
 		}
-		g.dir = dir
+		g.dir, g.tally = dir, tallies
 		g.depth++
 		g.split(v, l, 2*i)
 	default:
-		g.resize(v, i, 2*len(p.slots))
+		g.resize(v, i, 2*slots)
 	}
 }
 
-// resize moves the page at index i to one of so many slots.
+// resize moves the page whose first place is i to one of so many slots.
 func (g *group[K, V]) resize(v *versions, i uint64, slots int) {
-	p := g.first(i)
-	s := make([]Entry[K, V], slots)
-	for j := range p.slots {
-		if e := &p.slots[j]; e.mark != 0 {
-			*place(s, e.mark) = *e
-		}
-	}
-	p.slots = s
-	p.epoch = v.epoch
-	g.spread(i)
+	p := newPage[K, V](slots, v.epoch)
+	p.fill(g.dir[i], used, true)
+	g.put(i, g.places(i), p, g.tally[i])
 }
 
-// split divides the page at index i by the next bit of its words.
+// split divides the page whose first place is i by the next bit of its words.
 func (g *group[K, V]) split(v *versions, l *layout[K, V], i uint64) {
-	old := *g.first(i)
-	n := uint64(1) << (g.depth - old.depth)
-	i &^= n - 1
-	bit := uint64(1) << (wordBits - 1 - old.depth)
-	var counts [2]uint32
-	for j := range old.slots {
-		if e := &old.slots[j]; e.mark != 0 {
-			counts[b2i(e.mark&bit != 0)]++
-		}
+	old, t, n := g.dir[i], g.tally[i], g.places(i)
+	bit := uint64(1) << (wordBits - 1 - t.depth)
+	upper := uint32(0)
+	for j := range uint64(old.slots()) {
+		upper += uint32(old.at(j).mark & bit / bit)
 	}
-	for half := range uint64(2) {
+	for half, count := range [2]uint32{t.count - upper, upper} {
 		slots := l.full
-		for room(slots) < counts[half] {
+		for room(slots) < count {
 			slots *= 2
 		}
-		p := page[K, V]{slots: make([]Entry[K, V], slots), count: counts[half], epoch: v.epoch, depth: old.depth + 1}
-		for j := range old.slots {
-			if e := &old.slots[j]; e.mark != 0 && (e.mark&bit != 0) == (half == 1) {
-				*place(p.slots, e.mark) = *e
-			}
-		}
-		for j := i + half*n/2; j < i+(half+1)*n/2; j++ {
-			g.dir[j] = p
-		}
+		p := newPage[K, V](slots, v.epoch)
+		p.fill(old, bit, half == 1)
+		g.put(i+uint64(half)*n/2, n/2, p, tally{count, t.depth + 1})
 	}
-}
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
 }
 
 // remove takes the entry of k out, if it is there, and returns its key as it
@@ -252,84 +286,78 @@ func (g *group[K, V]) remove(v *versions, l *layout[K, V], word uint64, k K) (st
 	if _, e := g.find(word, k); e == nil {
 		return stored, false
 	}
-	i := g.index(word)
-	p := g.own(v, i)
-	s := p.slots
-	mask := uint64(len(s) - 1)
-	hole := slotOf(s, word, k)
-	stored = s[hole].Key
-	for j := (hole + 1) & mask; s[j].mark != 0; j = (j + 1) & mask {
+	i := g.first(g.index(word))
+	g.own(v, i)
+	p := g.dir[i]
+	hole := word
+	for e := p.at(hole); e.mark != word|used || e.Key != k; e = p.at(hole) {
+		hole++
+	}
+	stored = p.at(hole).Key
+	for j := hole + 1; p.at(j).mark != 0; j++ {
 		// The entry at j may move to the hole if its own place is not
 		// between the two.
-		if (j-s[j].mark)&mask >= (j-hole)&mask {
-			s[hole] = s[j]
+		if (j-p.at(j).mark)&uint64(p.mask) >= j-hole {
+			*p.at(hole) = *p.at(j)
+			p.setTag(hole, tagOf(p.at(j).mark))
 			hole = j
 		}
 	}
-	s[hole] = Entry[K, V]{}
-	p.count--
+	*p.at(hole) = Entry[K, V]{}
+	p.setTag(hole, 0)
+	g.tally[i].count--
 	g.n--
-	if int(p.count)*4 < len(s) {
+	if int(g.tally[i].count)*4 < p.slots() {
 		g.shrink(v, l, i)
 	}
 	return stored, true
 }
 
-// shrink joins the nearly empty page at index i with its neighbour, or makes
-// it smaller.
+// shrink joins the nearly empty page whose first place is i with its
+// neighbour, or makes it smaller.
 func (g *group[K, V]) shrink(v *versions, l *layout[K, V], i uint64) {
 	if g.n == 0 {
-		*g = group[K, V]{dir: l.empty}
+		*g = l.empty
 		return
 	}
 	g.ownDir(v)
-	p := g.first(i)
-	if p.depth == 0 || len(p.slots) > l.full {
-		if half := len(p.slots) / 2; half >= l.first && p.count < room(half)*2/3 {
+	p, t, n := g.dir[i], g.tally[i], g.places(i)
+	if t.depth == 0 || p.slots() > l.full {
+		if half := p.slots() / 2; half >= l.first && t.count < room(half)*2/3 {
 			g.resize(v, i, half)
 		}
 		return
 	}
-	n := uint64(1) << (g.depth - p.depth)
-	i &^= n - 1
-	q := &g.dir[i^n]
-	if q.depth != p.depth || len(q.slots) != len(p.slots) || p.count+q.count > room(len(p.slots))*2/3 {
+	q, u := g.dir[i^n], g.tally[i^n]
+	if u.depth != t.depth || q.mask != p.mask || t.count+u.count > room(p.slots())*2/3 {
 		return
 	}
-	joined := page[K, V]{slots: make([]Entry[K, V], len(p.slots)), count: p.count + q.count, epoch: v.epoch, depth: p.depth - 1}
-	for _, from := range [2]*page[K, V]{p, q} {
-		for j := range from.slots {
-			if e := &from.slots[j]; e.mark != 0 {
-				*place(joined.slots, e.mark) = *e
-			}
-		}
-	}
-	deepest := p.depth == g.depth
-	i &^= n
-	for j := i; j < i+2*n; j++ {
-		g.dir[j] = joined
-	}
-	if !deepest {
+	joined := newPage[K, V](p.slots(), v.epoch)
+	joined.fill(p, used, true)
+	joined.fill(q, used, true)
+	g.put(i&^n, 2*n, joined, tally{t.count + u.count, t.depth - 1})
+	if t.depth < g.depth {
 		return
 	}
-	for j := range g.dir {
-		if g.dir[j].depth == g.depth {
+	for _, t := range g.tally {
+		if t.depth == g.depth {
 			return
 		}
 	}
-	dir := make([]page[K, V], len(g.dir)/2)
+	dir, tallies := make([]page[K, V], len(g.dir)/2), make([]tally, len(g.dir)/2)
 	for j := range dir {
-		dir[j] = g.dir[2*j]
+		dir[j], tallies[j] = g.dir[2*j], g.tally[2*j]
 	}
-	g.dir = dir
+	g.dir, g.tally = dir, tallies
 	g.depth--
 }
 
-// pages iterates over the pages, in the order of the words' upper bits.
-func (g *group[K, V]) pages() iter.Seq[*page[K, V]] {
-	return func(yield func(*page[K, V]) bool) {
-		for i := 0; i < len(g.dir); i += 1 << (g.depth - g.dir[i].depth) {
-			if !yield(&g.dir[i]) {
+// pages iterates over the first places of all pages, in the order of the
+// words' upper bits.
+func (g *group[K, V]) pages() iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		for i := uint64(0); i < uint64(len(g.dir)); i += g.places(i) {
+			if !yield(i) {
 				return
 			}
 		}
@@ -342,9 +370,10 @@ func (g *group[K, V]) each(visit func(*Entry[K, V]) bool) bool {
 	if g.n == 0 {
 		return true
 	}
-	for p := range g.pages() {
-		for j := range p.slots {
-			if e := &p.slots[j]; e.mark != 0 && !visit(e) {
+	for i := range g.pages() {
+		p := g.dir[i]
+		for j := range uint64(p.slots()) {
+			if e := p.at(j); e.mark != 0 && !visit(e) {
 				return false
 			}
 		}
@@ -354,12 +383,43 @@ func (g *group[K, V]) each(visit func(*Entry[K, V]) bool) bool {
 
 // rewrite lets f change the keys of all entries in place to equal ones.
 func (g *group[K, V]) rewrite(v *versions, f func(k *K)) {
-	for i := 0; i < len(g.dir) && g.n > 0; i += 1 << (g.depth - g.dir[i].depth) {
-		p := g.own(v, uint64(i))
-		for j := range p.slots {
-			if e := &p.slots[j]; e.mark != 0 {
+	if g.n == 0 {
+		return
+	}
+	for i := range g.pages() {
+		g.own(v, i)
+		for j := range uint64(g.dir[i].slots()) {
+			if e := g.dir[i].at(j); e.mark != 0 {
 				f(&e.Key)
 			}
 		}
 	}
+}
+
+// slots is the number of slots of the page.
+func (p *page[K, V]) slots() int { return int(p.mask) + 1 }
+
+// at is slot i, modulo the number of slots. A slice in its place would make
+// directories larger and check bounds that the mask keeps.
+func (p *page[K, V]) at(i uint64) *Entry[K, V] {
+	return (*Entry[K, V])(unsafe.Add(unsafe.Pointer(p.base), uintptr(i&uint64(p.mask))*unsafe.Sizeof(*p.base)))
+}
+
+// eight reads the tags of the eight slots from i on. In a page of fewer slots
+// it reads some twice, or zeros behind them.
+func (p *page[K, V]) eight(i uint64) uint64 {
+	return *(*uint64)(unsafe.Add(unsafe.Pointer(p.tags), i&uint64(p.mask)))
+}
+
+func (p *page[K, V]) setTag(i uint64, t uint8) {
+	i &= uint64(p.mask)
+	tags := unsafe.Slice(p.tags, p.slots()+tagsMore)
+	for ; i < uint64(len(tags)); i += uint64(p.slots()) {
+		tags[i] = t
+	}
+}
+
+// last is the last byte of the entry.
+func (e *Entry[K, V]) last() *uint8 {
+	return (*uint8)(unsafe.Add(unsafe.Pointer(e), unsafe.Sizeof(*e)-1))
 }

@@ -5,12 +5,7 @@ import (
 	"unsafe"
 )
 
-// This file holds the package's only unsafe code: it reaches the strings
-// inside a key of any type.
-
-func sizeOf[T any](p *T) uintptr { return unsafe.Sizeof(*p) }
-
-// strings knows where the strings in a key of one type lie.
+// stringsIn knows where the strings in a key of one type lie.
 type stringsIn[K comparable] struct{ offsets []uintptr }
 
 // stringsOf finds the strings in K by reflection. K is a key type that
