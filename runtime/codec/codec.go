@@ -101,8 +101,11 @@ func Of[T any]() (*Codec[T], error) {
 
 // OfIn is Of with the Custom codecs of r in force, for T itself and for every
 // type inside it. The codec is kept in r, which takes no registrations from
-// then on.
+// then on. A nil r has none: OfIn is then Of.
 func OfIn[T any](r *Registry) (*Codec[T], error) {
+	if r == nil {
+		r = &std
+	}
 	t := reflect.TypeFor[T]()
 	if c, ok := r.codecs.Load(t); ok {
 		return c.(*Codec[T]), nil
@@ -153,6 +156,9 @@ func (c *Codec[T]) TryAppend(dst []byte, v *T) (out []byte, err error) {
 
 // AppendRows appends the encodings of all rows, one after the other.
 func (c *Codec[T]) AppendRows(dst []byte, rows []T) []byte {
+	if c.plan != nil && c.plan.flat {
+		return appendRows(c.plan, dst, rows)
+	}
 	for i := range rows {
 		dst = c.Append(dst, &rows[i])
 	}
@@ -195,6 +201,13 @@ func (c *Codec[T]) DecodeOwned(src []byte, v *T) (rest []byte, err error) {
 
 // DecodeRows decodes len(rows) values from the front of src, as Decode does.
 func (c *Codec[T]) DecodeRows(src []byte, rows []T) (rest []byte, err error) {
+	if c.plan != nil && c.plan.flat {
+		rest, i, err := decodeRows(c.plan, src, rows)
+		if err != nil {
+			return nil, fmt.Errorf("row %d: %w", i, c.decodeError(err))
+		}
+		return rest, nil
+	}
 	for i := range rows {
 		if src, err = c.Decode(src, &rows[i]); err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)

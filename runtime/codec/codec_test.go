@@ -34,6 +34,22 @@ type base struct {
 
 type Meta struct{ Source string }
 
+// flat has every kind of field that flat plans know.
+type flat struct {
+	I8   int8
+	On   bool
+	I16  int16
+	S    string
+	I32  int32
+	Last bool
+	F    float64
+	G, H uint64
+	Raw  [11]byte
+	Big  [80]uint8
+	Str  string
+	Ten  [5]uint16
+}
+
 type node struct {
 	Value int32
 	Next  *node
@@ -87,6 +103,7 @@ type rich struct {
 	Addr   netip.Addr
 	Addrs  map[netip.Addr]string
 	Tree   *node
+	Flats  []flat
 	Cached int  `millrace:"-"`
 	hidden *int `millrace:"-"`
 	_      [4]byte
@@ -308,14 +325,14 @@ func TestTheCodecOfATypeIsMadeOnce(t *testing.T) {
 }
 
 func TestPointerFreeAndFixedSize(t *testing.T) {
-	type flat struct {
+	type fixed struct {
 		A [4]int16
 		B bool
 		C struct{ D float64 }
 	}
-	f, b := must(Of[flat]()), must(Of[bid]())
+	f, b := must(Of[fixed]()), must(Of[bid]())
 	if n, ok := f.FixedSize(); !f.PointerFree() || n != 17 || !ok {
-		t.Errorf("flat: pointer free %t, size %d %t", f.PointerFree(), n, ok)
+		t.Errorf("fixed: pointer free %t, size %d %t", f.PointerFree(), n, ok)
 	}
 	if _, ok := b.FixedSize(); b.PointerFree() || ok {
 		t.Error("a struct with strings is pointer free or of fixed size")
@@ -595,6 +612,84 @@ func TestCustomCodecs(t *testing.T) {
 	}
 	if _, err := one.Decode([]byte{1, 0, 0, 0, 9}, &back); err == nil || !strings.Contains(err.Error(), "not a temperature") {
 		t.Errorf("decode error %v", err)
+	}
+}
+
+// An animal is stored by its sound.
+type animal interface{ sound() string }
+type cat struct{}
+type dog struct{}
+
+func (cat) sound() string { return "meow" }
+func (dog) sound() string { return "woof" }
+
+type animalCodec struct{}
+
+func (animalCodec) Name() string    { return "animal" }
+func (animalCodec) Version() uint32 { return 1 }
+
+func (animalCodec) Append(dst []byte, v animal) ([]byte, error) {
+	return append(dst, v.sound()...), nil
+}
+
+func (animalCodec) Decode(src []byte, _ uint32) (animal, error) {
+	for _, a := range []animal{cat{}, dog{}} {
+		if a.sound() == string(src) {
+			return a, nil
+		}
+	}
+	return nil, errors.New("no such animal")
+}
+
+func TestACustomCodecStoresAnInterface(t *testing.T) {
+	var r Registry
+	if err := r.Register[animal](animalCodec{}); err != nil {
+		t.Fatal(err)
+	}
+	type zoo struct {
+		Star animal
+		All  map[animal][]animal
+	}
+	c := must(OfIn[zoo](&r))
+	want := zoo{cat{}, map[animal][]animal{cat{}: {dog{}}, dog{}: nil}}
+	enc := c.Append(nil, &want)
+	var got, plain, clone zoo
+	if _, err := c.Decode(enc, &got); err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %v, error %v", got, err)
+	}
+	if _, err := plainDecode(enc, c.shape, reflect.ValueOf(&plain).Elem(), 0); err != nil || !reflect.DeepEqual(plain, want) {
+		t.Errorf("plain: got %v, error %v", plain, err)
+	}
+	if c.Clone(&clone, &want); !reflect.DeepEqual(clone, want) {
+		t.Errorf("clone %v", clone)
+	}
+}
+
+func TestRowsAreTheirValuesOneAfterTheOther(t *testing.T) {
+	flats, trees := make([]flat, 5), make([]node, 5)
+	rng := rand.New(rand.NewPCG(1, 9))
+	fill(rng, reflect.ValueOf(&flats).Elem().Index(0), 0)
+	fill(rng, reflect.ValueOf(&trees).Elem().Index(4), 0)
+	rows(t, flats)
+	rows(t, trees)
+}
+
+func rows[T any](t *testing.T, rows []T) {
+	t.Helper()
+	c := must(Of[T]())
+	var each []byte
+	for i := range rows {
+		each = c.Append(each, &rows[i])
+	}
+	if all := c.AppendRows(nil, rows); !bytes.Equal(all, each) {
+		t.Errorf("%T: encoded to %x, want %x", rows, all, each)
+	}
+	got := make([]T, len(rows))
+	if rest, err := c.DecodeRows(each, got); err != nil || len(rest) > 0 || !reflect.DeepEqual(got, rows) {
+		t.Errorf("got %+v, rest %x, error %v; want %+v", got, rest, err, rows)
+	}
+	if _, err := c.DecodeRows(each[:len(each)-1], got); !errors.Is(err, ErrCorrupt) || !strings.HasPrefix(err.Error(), "row 4: codec: decode ") {
+		t.Errorf("one byte short: error %v", err)
 	}
 }
 

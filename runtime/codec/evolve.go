@@ -269,9 +269,13 @@ func (e *evolver) structs(t *schemaType, s *shape, path string, depth int) (read
 	}, nil
 }
 
-// clearStruct zeroes a struct field by field: reflection does not let it set
-// an embedded unexported struct as a whole.
+// clearStruct zeroes a struct. Reflection does not let it set an embedded
+// unexported struct as a whole.
 func clearStruct(v reflect.Value) {
+	if v.CanSet() {
+		v.SetZero()
+		return
+	}
 	for i := range v.NumField() {
 		plainClear(v, i)
 	}

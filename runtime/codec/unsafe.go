@@ -76,6 +76,9 @@ type plan struct {
 	names  []string // by op, for errors
 	blit   bool     // the value is one copy of size bytes
 	noscan bool     // the type holds no pointers
+
+	flat    bool      // all ops are numbers, bools and strings: see unsafe_flat.go
+	strings []uintptr // offsets of the strings of a flat plan
 }
 
 type compiler struct{ plans map[*shape]*plan }
@@ -92,6 +95,13 @@ func (c *compiler) plan(s *shape) *plan {
 	p := &plan{typ: s.typ, size: s.typ.Size(), head: s.head, min: s.min, noscan: pointerFree(s.typ)}
 	c.plans[s] = p
 	c.ops(p, s, 0, 0, "")
+	p.flat = true
+	for i := range p.ops {
+		p.flat = p.flat && p.ops[i].code <= opString
+		if p.ops[i].code == opString {
+			p.strings = append(p.strings, p.ops[i].off)
+		}
+	}
 	switch len(p.ops) {
 	case 0:
 		p.blit = p.size == 0
@@ -215,6 +225,9 @@ func extend(dst []byte, n int) []byte {
 }
 
 func appendFast[T any](p *plan, dst []byte, v *T) []byte {
+	if p.flat {
+		return p.appendFlat(dst, unsafe.Pointer(v))
+	}
 	start := len(dst)
 	return p.append(extend(dst, p.head), start, unsafe.Pointer(v), 0)
 }
@@ -300,6 +313,10 @@ func (p *plan) append(dst []byte, start int, v unsafe.Pointer, depth int) []byte
 // appendAll appends n values that lie one after the other at v.
 func (p *plan) appendAll(dst []byte, v unsafe.Pointer, n, depth int) []byte {
 	for k := range n {
+		if p.flat {
+			dst = p.appendFlat(dst, unsafe.Add(v, uintptr(k)*p.size))
+			continue
+		}
 		start := len(dst)
 		dst = p.append(extend(dst, p.head), start, unsafe.Add(v, uintptr(k)*p.size), depth)
 	}
@@ -329,6 +346,9 @@ func (x *opExt) appendMap(dst []byte, at int, f unsafe.Pointer, depth int) []byt
 }
 
 func decodeFast[T any](p *plan, src []byte, v *T, own bool) ([]byte, error) {
+	if p.flat && !own {
+		return p.decodeFlat(src, unsafe.Pointer(v))
+	}
 	if len(src) < p.head {
 		return nil, errShort
 	}
@@ -470,6 +490,14 @@ func (p *plan) at(i int, err error) error {
 // decodeAll decodes n values into the memory at v.
 func (p *plan) decodeAll(src []byte, v unsafe.Pointer, n, depth int, own bool) ([]byte, error) {
 	for k := range n {
+		if p.flat && !own {
+			rest, err := p.decodeFlat(src, unsafe.Add(v, uintptr(k)*p.size))
+			if err != nil {
+				return nil, err
+			}
+			src = rest
+			continue
+		}
 		if len(src) < p.head {
 			return nil, errShort
 		}
