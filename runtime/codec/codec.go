@@ -139,6 +139,31 @@ func (c *Codec[T]) Append(dst []byte, v *T) []byte {
 	return plainAppend(dst, c.shape, reflect.ValueOf(v).Elem(), 0)
 }
 
+// AppendValue is Append for a value at hand, such as a key just computed. The
+// address given to Append makes a local variable move to the heap; AppendValue
+// allocates nothing for types of numbers, bools, strings, and structs of them.
+func (c *Codec[T]) AppendValue(dst []byte, v T) []byte {
+	if c.plan != nil && c.plan.flat {
+		return appendStack(c.plan, dst, &v)
+	}
+	heap := new(T)
+	*heap = v
+	return c.Append(dst, heap)
+}
+
+// DecodeValue is Decode into a value returned, for the same reason.
+func (c *Codec[T]) DecodeValue(src []byte) (v T, rest []byte, err error) {
+	if c.plan != nil && c.plan.flat {
+		if rest, err = decodeStack(c.plan, src, &v); err != nil {
+			return v, nil, c.decodeError(err)
+		}
+		return v, rest, nil
+	}
+	heap := new(T)
+	rest, err = c.Decode(src, heap)
+	return *heap, rest, err
+}
+
 // TryAppend is Append with the error returned instead of thrown; dst is then
 // returned with its length unchanged.
 func (c *Codec[T]) TryAppend(dst []byte, v *T) (out []byte, err error) {

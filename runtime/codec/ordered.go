@@ -84,7 +84,9 @@ func (c *Ordered[T]) Append(dst []byte, v *T) []byte {
 	if c.ops != nil {
 		return appendOrdered(c.ops, dst, v)
 	}
-	return plainAppendOrdered(dst, c.shape, reflect.ValueOf(v).Elem())
+	heap := new(T) // v itself may stay on the caller's stack
+	*heap = *v
+	return plainAppendOrdered(dst, c.shape, reflect.ValueOf(heap).Elem())
 }
 
 // Decode reads one key from the front of src into *v and returns what follows
@@ -95,7 +97,9 @@ func (c *Ordered[T]) Decode(src []byte, v *T) (rest []byte, err error) {
 	if c.ops != nil {
 		rest, err = decodeOrdered(c.ops, src, v)
 	} else {
-		rest, err = plainDecodeOrdered(src, c.shape, reflect.ValueOf(v).Elem())
+		heap := new(T)
+		rest, err = plainDecodeOrdered(src, c.shape, reflect.ValueOf(heap).Elem())
+		*v = *heap
 	}
 	if err != nil {
 		return nil, fmt.Errorf("codec: decode ordered %s: %w", c.shape.typ, err)

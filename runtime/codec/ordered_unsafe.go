@@ -7,7 +7,8 @@ import (
 )
 
 // This file runs ordered encodings over raw memory, under the rules of
-// unsafe.go; the same by reflection is in ordered.go.
+// unsafe.go; the same by reflection is in ordered.go. No op keeps the address
+// of the key, which is why that may be hidden from escape analysis.
 
 // An orderedOp encodes one field, or n elements of an array.
 type orderedOp struct {
@@ -45,7 +46,7 @@ func compileOrdered(ops []orderedOp, s *shape, off uintptr) []orderedOp {
 }
 
 func appendOrdered[T any](ops []orderedOp, dst []byte, v *T) []byte {
-	return runOrdered(ops, dst, unsafe.Pointer(v))
+	return runOrdered(ops, dst, noescape(unsafe.Pointer(v)))
 }
 
 func runOrdered(ops []orderedOp, dst []byte, v unsafe.Pointer) []byte {
@@ -97,7 +98,7 @@ func runOrdered(ops []orderedOp, dst []byte, v unsafe.Pointer) []byte {
 }
 
 func decodeOrdered[T any](ops []orderedOp, src []byte, v *T) ([]byte, error) {
-	return runDecodeOrdered(ops, src, unsafe.Pointer(v))
+	return runDecodeOrdered(ops, src, noescape(unsafe.Pointer(v)))
 }
 
 func runDecodeOrdered(ops []orderedOp, src []byte, v unsafe.Pointer) ([]byte, error) {

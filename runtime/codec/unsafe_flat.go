@@ -123,3 +123,22 @@ func decodeRows[T any](p *plan, src []byte, rows []T) (rest []byte, row int, err
 	}
 	return src, 0, nil
 }
+
+// noescape is p hidden from escape analysis, so that what p points to may stay
+// on the caller's stack. It is only for code that keeps p nowhere, as
+// appendFlat and decodeFlat do not: a stack moves, and only pointers on the
+// stack itself move with it. Plans that use reflection must not be given it.
+func noescape(p unsafe.Pointer) unsafe.Pointer {
+	x := uintptr(p)
+	return *(*unsafe.Pointer)(unsafe.Pointer(&x))
+}
+
+// appendStack is appendFlat of a value that may stay on the stack.
+func appendStack[T any](p *plan, dst []byte, v *T) []byte {
+	return p.appendFlat(dst, noescape(unsafe.Pointer(v)))
+}
+
+// decodeStack is decodeFlat into a value that may stay on the stack.
+func decodeStack[T any](p *plan, src []byte, v *T) ([]byte, error) {
+	return p.decodeFlat(src, noescape(unsafe.Pointer(v)))
+}
