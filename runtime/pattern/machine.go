@@ -109,7 +109,7 @@ func (m *Machine[T]) DiscardTimeouts() { m.discardTimeouts = true }
 // late. Unless the event is taken into some partial match, or something is
 // found, it does not allocate.
 //
-// A panic of a user's condition leaves the state unusable.
+// A panic of a user's condition leaves the state and the machine unusable.
 func (m *Machine[T]) Advance(s *State[T], event T, timestamp int64) Result[T] {
 	var out Result[T]
 	m.expire(s, timestamp, &out)
