@@ -31,6 +31,8 @@ type Options struct {
 	Clock clock.Clock
 	// Log; none.
 	Log *slog.Logger
+
+	rand func(n int) int // set by Simulate
 }
 
 func (o *Options) fill() error {
@@ -183,6 +185,7 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 					Yield:    func() bool { return t.Blocked() },
 					Blocking: blocking,
 					Go:       func(f func()) { x.background.Go(f) },
+					Rand:     x.opts.rand,
 				}
 				for _, o := range outs[n.ID] {
 					cc := x.plan.ChainOf(o.consumer.ID)

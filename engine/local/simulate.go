@@ -26,11 +26,13 @@ func Simulate(ctx context.Context, g *graph.Graph, opts Options, seed uint64) er
 	if !ok {
 		return fmt.Errorf("simulate: clock is %T, want *clock.Manual", opts.Clock)
 	}
+	rng := rand.New(rand.NewPCG(seed, 0x6d696c6c))
+	opts.rand = rng.IntN
 	x, err := New(ctx, g, opts, false)
 	if err != nil {
 		return err
 	}
-	return x.drive(ctx, clk, rand.New(rand.NewPCG(seed, 0x6d696c6c)))
+	return x.drive(ctx, clk, rng)
 }
 
 func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand) (err error) {

@@ -147,9 +147,12 @@ type Env struct {
 	// Blocking lets sources read ahead on goroutines of their own. Off in
 	// simulations, where everything happens on one goroutine.
 	Blocking bool
-	// Go runs f on a goroutine that the task waits for before it ends. In a
-	// simulation f runs at a time of the simulation's choosing.
+	// Go runs f on a goroutine that the job waits for before it ends. Not to
+	// be used unless Blocking.
 	Go func(f func())
+	// Rand picks a number below n. Set in simulations only, where it stands in
+	// for whatever the outside would have decided.
+	Rand func(n int) int
 }
 
 // NowMillis is the processing time in milliseconds.
