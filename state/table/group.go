@@ -381,8 +381,9 @@ func (g *group[K, V]) each(visit func(*Entry[K, V]) bool) bool {
 	return true
 }
 
-// rewrite lets f change the keys of all entries in place to equal ones.
-func (g *group[K, V]) rewrite(v *versions, f func(k *K)) {
+// update lets f change all entries in place, but for their words and what
+// their keys are equal to.
+func (g *group[K, V]) update(v *versions, f func(*Entry[K, V])) {
 	if g.n == 0 {
 		return
 	}
@@ -390,7 +391,7 @@ func (g *group[K, V]) rewrite(v *versions, f func(k *K)) {
 		g.own(v, i)
 		for j := range uint64(g.dir[i].slots()) {
 			if e := g.dir[i].at(j); e.mark != 0 {
-				f(&e.Key)
+				f(e)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package table
 
 import (
 	"reflect"
+	"strings"
 	"unsafe"
 )
 
@@ -47,6 +48,14 @@ func (s stringsIn[K]) own(a *arena, k *K) {
 	}
 }
 
+// clone replaces the strings in *k by copies that are objects of their own.
+func (s stringsIn[K]) clone(k *K) {
+	for _, at := range s.offsets {
+		p := (*string)(unsafe.Add(unsafe.Pointer(k), at))
+		*p = strings.Clone(*p)
+	}
+}
+
 // disown tells a that the strings in *k are no longer used.
 func (s stringsIn[K]) disown(a *arena, k *K) {
 	for _, at := range s.offsets {
@@ -81,7 +90,7 @@ func (a *arena) copy(s string) string {
 		if n > chunkBytesMax/4 {
 			a.live += n
 			a.total += n
-			return string([]byte(s)) // its own object, without loss of the chunk's rest
+			return strings.Clone(s) // its own object, without loss of the chunk's rest
 		}
 		a.next = min(max(2*a.next, chunkBytesMin, n), chunkBytesMax)
 		a.chunk = make([]byte, 0, a.next)

@@ -155,7 +155,7 @@ func (t *Table[K, V]) Delete(word uint64, k K) bool {
 		a := &t.arenas[word>>keygroup.GroupShift-t.start]
 		if t.strings.disown(a, &stored); a.wasteful() {
 			*a = arena{}
-			g.rewrite(&t.v, func(k *K) { t.strings.own(a, k) })
+			g.update(&t.v, func(e *Entry[K, V]) { t.strings.own(a, &e.Key) })
 		}
 	}
 	return true

@@ -378,7 +378,7 @@ func TestIterationOrderDependsOnHistoryAlone(t *testing.T) {
 
 // UpsertBatch is Upsert of each key, whatever the batch makes the table do.
 func TestUpsertBatchIsUpsertOfEach(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(10) {
 		rng := rand.New(rand.NewPCG(seed, 7))
 		h, _ := keygroup.NewHasher[int64](5, keygroup.Options{})
 		tab := New[int64, [2]int64](keygroup.Whole(5), Options{PageBytes: 128 << rng.IntN(6)})
