@@ -289,12 +289,9 @@ func (g *group[K, V]) remove(v *versions, l *layout[K, V], word uint64, k K) (st
 	i := g.first(g.index(word))
 	g.own(v, i)
 	p := g.dir[i]
-	hole := word
-	for e := p.at(hole); e.mark != word|used || e.Key != k; e = p.at(hole) {
-		hole++
-	}
+	hole := p.slotOf(g.again(word, k))
 	stored = p.at(hole).Key
-	for j := hole + 1; p.at(j).mark != 0; j++ {
+	for j := hole + 1; p.eight(j)&0x80 != 0; j++ {
 		// The entry at j may move to the hole if its own place is not
 		// between the two.
 		if (j-p.at(j).mark)&uint64(p.mask) >= j-hole {
@@ -404,6 +401,11 @@ func (p *page[K, V]) slots() int { return int(p.mask) + 1 }
 // directories larger and check bounds that the mask keeps.
 func (p *page[K, V]) at(i uint64) *Entry[K, V] {
 	return (*Entry[K, V])(unsafe.Add(unsafe.Pointer(p.base), uintptr(i&uint64(p.mask))*unsafe.Sizeof(*p.base)))
+}
+
+// slotOf is the slot of an entry that at gave.
+func (p *page[K, V]) slotOf(e *Entry[K, V]) uint64 {
+	return uint64((uintptr(unsafe.Pointer(e)) - uintptr(unsafe.Pointer(p.base))) / unsafe.Sizeof(*e))
 }
 
 // eight reads the tags of the eight slots from i on. In a page of fewer slots

@@ -122,6 +122,13 @@ func (t *Table[K, V]) Get(word uint64, k K) *V {
 // inserted with a zero value and created is true. The pointer is valid until
 // the next change of the table: another Upsert or Delete, or a Snapshot.
 func (t *Table[K, V]) Upsert(word uint64, k K) (v *V, created bool) {
+	e, created := t.UpsertEntry(word, k)
+	return &e.Value, created
+}
+
+// UpsertEntry is Upsert for callers that also want the key as the table keeps
+// it, with strings of its own. Of the entry only the value may be written.
+func (t *Table[K, V]) UpsertEntry(word uint64, k K) (e *Entry[K, V], created bool) {
 	g := t.group(word)
 	p, e := g.find(word, k)
 	if e == nil {
@@ -131,16 +138,16 @@ func (t *Table[K, V]) Upsert(word uint64, k K) (v *V, created bool) {
 		g.own(&t.v, g.first(g.index(word)))
 		e = g.again(word, k)
 	}
-	return &e.Value, false
+	return e, false
 }
 
-func (t *Table[K, V]) insert(g *group[K, V], word uint64, k K) *V {
+func (t *Table[K, V]) insert(g *group[K, V], word uint64, k K) *Entry[K, V] {
 	e := g.insert(&t.v, &t.l, word, k)
 	t.n++
 	if t.arenas != nil {
 		t.strings.own(&t.arenas[word>>keygroup.GroupShift-t.start], &e.Key)
 	}
-	return &e.Value
+	return e
 }
 
 // Delete takes k out, and reports whether it was there.
