@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/millrace/millrace/runtime/record"
@@ -66,6 +67,8 @@ type Enumerator struct {
 	mu      sync.Mutex
 	pending []Split
 	bounded bool
+
+	begun atomic.Bool // some subtask has had a record: silence now counts
 }
 
 // NewEnumerator returns an enumerator of splits. Those of a bounded source are
@@ -132,8 +135,6 @@ type Source[T, B any] struct {
 	begun  bool
 	change watermark.Change
 	read   int64 // records read so far
-	// wait is the shortest wait any split has asked for in this round.
-	tick int64
 }
 
 type openSplit[T, B any] struct {
@@ -146,6 +147,7 @@ type openSplit[T, B any] struct {
 	until  int64            // nothing to read before this time, in nanoseconds
 	count  int64
 	max    int64 // largest event time observed
+	where  func() string
 }
 
 // Open implements [Operator].
@@ -238,6 +240,9 @@ func (s *Source[T, B]) Poll() (Polled, error) {
 			wait = d
 		}
 	}
+	if s.Enumerator.begun.Load() {
+		s.splits.Arm() // this subtask may never have a record of its own
+	}
 	s.note(s.splits.Tick(time.Unix(0, now)))
 	// Silence must be noticed even if nothing ever comes.
 	if wait == 0 || wait > idleCheck {
@@ -263,7 +268,8 @@ func (s *Source[T, B]) take(now int64) error {
 		if err != nil {
 			return fmt.Errorf("open split %s: %w", sp.ID, err)
 		}
-		o := &openSplit[T, B]{Split: sp, reader: r, at: sp.At, max: watermark.None}
+		o := &openSplit[T, B]{Split: sp, reader: r, at: sp.At, max: watermark.None,
+			where: func() string { return "split " + sp.ID }}
 		mark, ch := s.splits.Add(sp.ID, time.Unix(0, now))
 		o.mark = mark
 		s.note(ch)
@@ -281,7 +287,7 @@ func (s *Source[T, B]) take(now int64) error {
 // readSplit reads one batch of o and sends it.
 func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended bool, err error) {
 	cur := s.env.Cursor
-	cur.Op, cur.Where = s.env.Name, func() string { return "split " + o.ID }
+	cur.Op, cur.Where = s.env.Name, o.where
 	b, bads := s.batch, s.bads[:0]
 	var wait time.Duration
 	var rerr error
@@ -323,6 +329,9 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 	read = len(b.Rows) > 0 || len(bads) > 0
 	if len(b.Rows) > 0 {
 		s.stamp(o, b)
+		if s.read == 0 {
+			s.Enumerator.begun.Store(true)
+		}
 		n := len(b.Rows)
 		cur.Op = ""
 		if err := s.out.Send(b); err != nil {
