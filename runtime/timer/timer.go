@@ -106,6 +106,19 @@ func (s *Service[K]) Set(word uint64, k K, at int64) bool {
 	return true
 }
 
+// SetAll sets a timer at one time for each key of a batch, keys[i] with
+// words[i]: Set of each, with the table's cache misses overlapped.
+func (s *Service[K]) SetAll(words []uint64, keys []K, at int64) {
+	s.words = s.words[:0]
+	for _, w := range words {
+		s.words = append(s.words, timerWord(w, at))
+	}
+	s.timers.Touch(s.words)
+	for i, k := range keys {
+		s.Set(words[i], k, at)
+	}
+}
+
 func (s *Service[K]) enqueue(e entry[K]) {
 	if order(e.at) < s.w.cur {
 		s.late.push(e)

@@ -287,6 +287,24 @@ func TestDeletedTimersDoNotPileUp(t *testing.T) {
 	}
 }
 
+func TestSetAllIsSetOfEach(t *testing.T) {
+	h, _ := keygroup.NewHasher[int64](128, keygroup.Options{})
+	s := New[int64](keygroup.Whole(128))
+	keys := []int64{4, 1, 3, 1, 2}
+	s.SetAll(h.Batch(keys, nil), keys, 70)
+	var fired []int64
+	s.Advance(70, func(w uint64, k, at int64) bool {
+		if w != h.One(&k) || at != 70 {
+			t.Errorf("fired %x %d %d", w, k, at)
+		}
+		fired = append(fired, k)
+		return true
+	})
+	if fmt.Sprint(fired) != "[4 1 3 2]" {
+		t.Errorf("fired %v", fired)
+	}
+}
+
 func TestSteadyServicesDoNotAllocate(t *testing.T) {
 	s := New[int64](keygroup.Whole(128))
 	words := make([]uint64, 1000)
@@ -371,6 +389,25 @@ func BenchmarkSetAndFire(b *testing.B) {
 	b.Run("any of 60 s", func(b *testing.B) {
 		rng := rand.New(rand.NewPCG(1, 1))
 		run(b, func(i int, now int64) int64 { return now + 1 + rng.Int64N(60_000) })
+	})
+	b.Run("again and again within 60 s", func(b *testing.B) {
+		s := New[int64](keygroup.Whole(128))
+		rng := rand.New(rand.NewPCG(1, 1))
+		now := int64(1_700_000_000_000)
+		for i, k := range keys {
+			s.Set(words[i], k, now+1+rng.Int64N(60_000))
+		}
+		fired := 0
+		b.ReportAllocs()
+		for b.Loop() {
+			now += 1000
+			s.Advance(now, func(w uint64, k, at int64) bool {
+				fired++
+				s.Set(w, k, at+1+rng.Int64N(60_000))
+				return true
+			})
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(fired), "ns/timer")
 	})
 	b.Run("wheel alone, any of 60 s", func(b *testing.B) {
 		rng := rand.New(rand.NewPCG(1, 1))
