@@ -81,8 +81,12 @@ func TestTableAndItsSnapshotsHoldWhatMapsHold(t *testing.T) {
 						compare(t, fmt.Sprintf("seed %d op %d snapshot %d", seed, op, i), open[i].snap, open[i].want, w)
 						open[i].snap.Release()
 						open = append(open[:i], open[i+1:]...)
-					case r == 4 && rng.IntN(50) == 0:
-						tab.Clear()
+					case r == 4 && rng.IntN(20) == 0:
+						if rng.IntN(2) == 0 {
+							tab.Clear()
+						} else {
+							tab.Recycle()
+						}
 						clear(want)
 					case r < 75 == grow:
 						v, created := tab.Upsert(w(k), k)
