@@ -128,7 +128,7 @@ func SplitsAnywhere[T any](t *testing.T, f format.Format[T], data []byte, want [
 		}
 		Same(t, got, want, rs)
 	}
-	for b := int64(1); b < in.Size; b++ {
+	for b := int64(1); b < in.Size; b += stride {
 		check(Ranges(t, f, in, b), 7)
 	}
 	rng := rand.New(rand.NewPCG(11, 0))
@@ -218,13 +218,11 @@ func SurvivesDamage[T any](t *testing.T, f format.Format[T], data []byte, want [
 			t.Errorf("%s at %d: %d records and %d bad ones of %d", what, at, len(got), len(bad), len(want))
 		}
 	}
-	for i := range data {
+	for i := 0; i < len(data); i += stride {
 		try("cut", data[:i:i], i)
-		for _, mask := range []byte{0xff, 0x01, 0x80} {
-			d := bytes.Clone(data)
-			d[i] ^= mask
-			try("change", d, i)
-		}
+		d := bytes.Clone(data)
+		d[i] ^= [...]byte{0xff, 0x01, 0x80}[i%3]
+		try("change", d, i)
 	}
 }
 
