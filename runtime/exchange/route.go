@@ -28,15 +28,27 @@ type Keyed[K comparable, T any] struct {
 	keys   func(b *record.Batch[T], live []int32, dst []K) []K
 	hasher *keygroup.Hasher[K]
 	owner  []uint16 // by key group: index of the target
+	lanes  []lane[K, T]
 
 	buf   []K
 	words []uint64
 }
 
+// A lane is the open batch of one link with its columns at full length, so that
+// adding a row is four stores. The batch itself learns how long it is when it
+// is sent (see seal).
+type lane[K comparable, T any] struct {
+	n     int // rows filled
+	rows  []T
+	times []int64
+	words []uint64
+	keys  []K
+}
+
 // NewKeyed returns an output that takes each row's key with keys, which appends
 // the keys of the live rows.
 func NewKeyed[K comparable, T any](w Wiring, hasher *keygroup.Hasher[K], keys func(b *record.Batch[T], live []int32, dst []K) []K) *Keyed[K, T] {
-	k := &Keyed[K, T]{keys: keys, hasher: hasher, owner: make([]uint16, w.MaxParallelism)}
+	k := &Keyed[K, T]{keys: keys, hasher: hasher, owner: make([]uint16, w.MaxParallelism), lanes: make([]lane[K, T], len(w.Targets))}
 	for g := range k.owner {
 		k.owner[g] = uint16(keygroup.Owner(g, len(w.Targets), w.MaxParallelism))
 	}
@@ -69,23 +81,64 @@ func (k *Keyed[K, T]) Receive(b *record.Batch[T]) error {
 		k.single(b, live, keys, words)
 		return nil
 	}
-	rows, times := b.Rows, b.Times
+	rows, times := b.Rows, b.Times[:len(b.Rows)]
 	for j, i := range live {
-		l := k.links[k.owner[words[j]>>48]]
-		o := l.open
-		if o == nil {
-			o = l.batch()
+		word := words[j]
+		to := k.owner[word>>keygroup.GroupShift]
+		l := &k.lanes[to]
+		n := l.n
+		if n == len(l.rows) {
+			k.next(to)
+			n = 0
 		}
-		o.Rows = append(o.Rows, rows[i])
-		o.Times = append(o.Times, times[i])
-		o.Words = append(o.Words, words[j])
-		ks := o.Keys.(*[]K)
-		*ks = append((*ks)[:len(o.Rows)-1], keys[j])
-		if len(o.Rows) == cap(o.Rows) {
-			l.send()
-		}
+		l.rows[n] = rows[i]
+		l.times[n] = times[i]
+		l.words[n] = word
+		l.keys[n] = keys[j]
+		l.n = n + 1
 	}
 	return nil
+}
+
+// next sends lane to's batch, if it has one, and opens another.
+func (k *Keyed[K, T]) next(to uint16) {
+	l := &k.lanes[to]
+	if l.n > 0 {
+		k.seal(to)
+		k.links[to].send()
+	}
+	o := k.links[to].batch()
+	size := cap(o.Rows)
+	l.n, l.rows, l.times, l.words, l.keys = 0, o.Rows[:size], o.Times[:size], o.Words[:size], (*o.Keys.(*[]K))[:size]
+}
+
+// seal tells the open batch of lane to what is in it.
+func (k *Keyed[K, T]) seal(to uint16) {
+	l := &k.lanes[to]
+	o := k.links[to].open
+	o.Rows, o.Times, o.Words = l.rows[:l.n], l.times[:l.n], l.words[:l.n]
+	*o.Keys.(*[]K) = l.keys[:l.n]
+}
+
+// Flush implements [Output].
+func (k *Keyed[K, T]) Flush(all bool) {
+	if len(k.links) == 1 {
+		k.links.Flush(all)
+		return
+	}
+	for to := range k.lanes {
+		if l := &k.lanes[to]; l.n > 0 && (all || l.n == len(l.rows) || k.links[to].to.Idle()) {
+			k.seal(uint16(to))
+			k.links[to].send()
+			*l = lane[K, T]{}
+		}
+	}
+}
+
+// Control implements [Output].
+func (k *Keyed[K, T]) Control(kind Kind, v int64) {
+	k.Flush(true)
+	k.links.Control(kind, v)
 }
 
 // single is Receive for one target: rows move in blocks, or change hands whole.
