@@ -177,8 +177,8 @@ func (k *Keyed[K]) outside(name string) {
 	panic(fmt.Errorf("state %q is used while no key is in effect: keyed state is there in handlers of records and timers only", name))
 }
 
-// check panics with what, a state or a timer, when no key is in effect.
-func (k *Keyed[K]) check(what string) {
+// Check panics with what, a state or a timer, when no key is in effect.
+func (k *Keyed[K]) Check(what string) {
 	if !k.Active {
 		panic(fmt.Errorf("%s is used while no key is in effect: it can be used in handlers of records and timers only", what))
 	}

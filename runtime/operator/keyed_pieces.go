@@ -170,16 +170,6 @@ func (r *reading[K]) key() (word uint64, key K, err error) {
 	return r.k.hasher.One(&key), key, nil
 }
 
-// count reads a number of things that take at least one byte each.
-func (r *reading[K]) count() (int, error) {
-	n, w := binary.Uvarint(r.src)
-	if w <= 0 || n > uint64(len(r.src)-w) {
-		return 0, fmt.Errorf("number of entries: %w", codec.ErrCorrupt)
-	}
-	r.src = r.src[w:]
-	return int(n), nil
-}
-
 // stamp reads the time of last access; where the piece has none it is the time
 // of the restore.
 func (r *reading[K]) stamp() (int64, error) {

@@ -410,7 +410,7 @@ func (p *KeyedFunc[K, Out]) open(env *Env, setup func()) (err error) {
 
 // SetTimer asks for OnTimer at event time at, for the key in effect.
 func (p *KeyedFunc[K, Out]) SetTimer(at int64) {
-	p.check("SetTimer")
+	p.Check("SetTimer")
 	if p.OnTimer == nil {
 		panic(errors.New("SetTimer: setup has set no OnTimer handler"))
 	}
@@ -419,14 +419,14 @@ func (p *KeyedFunc[K, Out]) SetTimer(at int64) {
 
 // ClearTimer takes back a SetTimer.
 func (p *KeyedFunc[K, Out]) ClearTimer(at int64) {
-	p.check("ClearTimer")
+	p.Check("ClearTimer")
 	p.EventTimers().Delete(p.Word, p.Key, at)
 }
 
 // SetProcTimer asks for OnProcTimer at processing time at, for the key in
 // effect.
 func (p *KeyedFunc[K, Out]) SetProcTimer(at int64) {
-	p.check("SetProcessingTimer")
+	p.Check("SetProcessingTimer")
 	if p.OnProcTimer == nil {
 		panic(errors.New("SetProcessingTimer: setup has set no OnProcessingTimer handler"))
 	}
@@ -435,7 +435,7 @@ func (p *KeyedFunc[K, Out]) SetProcTimer(at int64) {
 
 // ClearProcTimer takes back a SetProcTimer.
 func (p *KeyedFunc[K, Out]) ClearProcTimer(at int64) {
-	p.check("ClearProcessingTimer")
+	p.Check("ClearProcessingTimer")
 	p.ProcTimers().Delete(p.Word, p.Key, at)
 }
 

@@ -81,10 +81,19 @@ func NewOperatorList[V, Out any](f *Func[Out], name string, union bool) *Operato
 func (l *OperatorList[V]) Values() []V { return l.values }
 
 // Add appends values.
-func (l *OperatorList[V]) Add(vs ...V) { l.values = append(l.values, vs...) }
+func (l *OperatorList[V]) Add(vs ...V) {
+	for i := range vs {
+		v := vs[i]
+		l.codec.Own(&v)
+		l.values = append(l.values, v)
+	}
+}
 
 // Replace makes the list these values.
-func (l *OperatorList[V]) Replace(vs []V) { l.values = slices.Clone(vs) }
+func (l *OperatorList[V]) Replace(vs []V) {
+	l.values = nil // a snapshot may share what it was
+	l.Add(vs...)
+}
 
 func (l *OperatorList[V]) snapshot(name string, _ int) []Piece {
 	schema := schemas(l.codec.Schema())
@@ -174,6 +183,7 @@ func (b *BroadcastTable[K, V]) Set(k K, v V) {
 	if b.hasher.MayBeNaN() && b.hasher.HasNaN(&k) {
 		panic(fmt.Errorf("state %q: key %v holds NaN, which equals nothing, not even itself", b.name, k))
 	}
+	b.codec.Own(&v)
 	p, _ := b.t.Upsert(b.hasher.One(&k), k)
 	*p = v
 }
