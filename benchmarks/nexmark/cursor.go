@@ -41,6 +41,19 @@ func (g *Generator) Events(s Split) (*Cursor[Event], error) {
 	return newCursor(g, s, 0, g.total, f.fill)
 }
 
+// EventsOf returns a cursor over the events of the kinds from first to last of
+// the split: people and auctions, auctions and bids, or all. It passes over
+// the others as Bids does.
+func (g *Generator) EventsOf(s Split, first, last Kind) (*Cursor[Event], error) {
+	if first > last || last > KindBid {
+		return nil, fmt.Errorf("nexmark events: no kinds from %d to %d", first, last)
+	}
+	bounds := [...]int64{0, g.person, g.person + g.auction, g.total}
+	var f eventFiller
+	f.g = g
+	return newCursor(g, s, bounds[first], bounds[last+1], f.fill)
+}
+
 // Bids returns a cursor over the bids of the split. It allocates nothing and
 // passes over the other events at no cost, but counts them in Passed.
 func (g *Generator) Bids(s Split) (*Cursor[Bid], error) {
@@ -143,6 +156,31 @@ func (c *Cursor[T]) MoveTo(position int64) {
 // Passed returns how many events of all kinds of the split lie behind the
 // cursor, made or passed over. It is what the rates of the reference count.
 func (c *Cursor[T]) Passed() int64 { return c.before(c.position) - c.before(c.start) }
+
+// Left returns how many events Next has still to make, or -1 if that is not
+// known because the order is shuffled.
+func (c *Cursor[T]) Left() int64 {
+	if c.g.groups.size > 1 {
+		return -1
+	}
+	return c.wanted(c.end) - c.wanted(c.position)
+}
+
+// wanted returns how many events of T's kind are below position p in the
+// blocks of the split, if the order is not shuffled.
+func (c *Cursor[T]) wanted(p int64) int64 {
+	count, index := int64(max(c.split.Count, 1)), int64(c.split.Index)
+	block := p / c.g.total
+	var n int64 // blocks of the split wholly below p
+	if block >= index {
+		n = (block - index + count - 1) / count
+	}
+	n *= c.hi - c.lo
+	if block%count == index {
+		n += min(max(p%c.g.total-c.lo, 0), c.hi-c.lo)
+	}
+	return n
+}
 
 // before returns how many positions below p are in the blocks of the split.
 func (c *Cursor[T]) before(p int64) int64 {

@@ -87,11 +87,13 @@ func appendString(dst []byte, key, s string) []byte {
 	if plain(s) && strings.IndexByte(s, '"') < 0 {
 		return append(append(dst, s...), '"')
 	}
-	const hex = "0123456789abcdef"
-	for _, r := range s { // what is not UTF-8 comes as RuneError
+	const hex, short = "0123456789abcdef", "btn?fr" // \b is 8; 11 has no short form
+	for _, r := range s {                           // what is not UTF-8 comes as RuneError
 		switch {
 		case r == '"' || r == '\\':
 			dst = append(dst, '\\', byte(r))
+		case r >= '\b' && r <= '\r' && r != '\v':
+			dst = append(dst, '\\', short[r-'\b'])
 		case r < ' ':
 			dst = append(dst, '\\', 'u', '0', '0', hex[r>>4], hex[r&15])
 		default:
