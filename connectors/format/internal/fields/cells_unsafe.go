@@ -39,3 +39,6 @@ func (c Cells) Nil() bool { return c.first == nil }
 
 // Values are the elements of vs, which must not be empty, as cells.
 func Values[V any](vs []V) Cells { return Cells{unsafe.Pointer(&vs[0]), unsafe.Sizeof(vs[0])} }
+
+// SetNil makes the first cell, of a pointer field, nil.
+func SetNil(c Cells) { *(*unsafe.Pointer)(c.first) = nil }
