@@ -48,7 +48,7 @@ func TestSingleLineFilesAreCutAnywhere(t *testing.T) {
 	}
 	// Without regard to what the cuts should be: a range owns what starts in it.
 	f := With[row](Options{SingleLine: true})
-	for a := range int64(len(text)) {
+	for a := int64(0); a < int64(len(text)); a += formattest.Stride {
 		for b := a; b <= int64(len(text)); b++ {
 			rs := []format.Range{{To: a}, {From: a, To: b}, {From: b, To: int64(len(text))}}
 			got, bad, err := formattest.Read(f, formattest.Input([]byte(text)), rs, 2)

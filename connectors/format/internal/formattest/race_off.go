@@ -2,5 +2,5 @@
 
 package formattest
 
-// stride is how many bytes apart the places are that a test damages or cuts.
-const stride = 1
+// Stride is how many bytes apart the places are that a test damages or cuts.
+const Stride = 1

@@ -2,6 +2,6 @@
 
 package formattest
 
-// stride is how many bytes apart the places are that a test damages or cuts:
+// Stride is how many bytes apart the places are that a test damages or cuts:
 // the race detector makes each try ten times as long.
-const stride = 23
+const Stride = 23
