@@ -1,0 +1,391 @@
+package operator
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+
+	"github.com/millrace/millrace/runtime/codec"
+	"github.com/millrace/millrace/runtime/record"
+	"github.com/millrace/millrace/runtime/watermark"
+	"github.com/millrace/millrace/state/keygroup"
+	"github.com/millrace/millrace/state/table"
+)
+
+// Slices aggregates event-time windows that do not depend on the records:
+// tumbling, sliding, cumulative and global ones, fired once, when event time
+// passes their end. Port 0 is the main output, port 1 takes late records.
+//
+// It cuts time into slices, such that every window is a row of whole slices,
+// and keeps one table of accumulators for each. A record is added to one
+// accumulator, however many windows it is in, and there are no timers but the
+// end of the next window. What a window's end costs for each key does not grow
+// with the number of slices in a window, either:
+//
+//   - Windows of one slice are read from the slice's table.
+//   - Accumulators that can be subtracted run along: the slices that a window
+//     has more than the one before are merged into a running table, those that
+//     it has less are subtracted (see runningSlices).
+//   - Others are kept on two stacks (see stackedSlices), which costs three
+//     merges for each entry of a slice over its whole life.
+//
+// All of this is done key group by key group, and a firing is only cut between
+// two key groups. So a snapshot needs to know of each key group no more than
+// how far it has come, and only the slices' tables are stored: what is derived
+// from them is made anew.
+type Slices[K comparable, In, Acc, R any] struct {
+	// Windows are not sessions and not of processing time.
+	Windows Assigner
+	// Agg has a Merge unless every window is one slice.
+	Agg Aggregate[In, Acc]
+	// Result fills out with a window's result. It may keep what acc points to
+	// and must not change it.
+	Result func(out *R, key K, w Window, acc *Acc)
+	// Results, if not nil, takes the place of Result and emits any number.
+	Results func(key K, w Window, acc *Acc, emit func(R))
+	// Grows says that accumulators are slices which are only appended to, of
+	// values that nobody changes.
+	Grows bool
+
+	env     *Env
+	out     Emitter[R]
+	late    lateOutput[In]
+	groups  keygroup.Range
+	keys    *codec.Codec[K]
+	accs    *codec.Codec[Acc]
+	hasher  *keygroup.Hasher[K]
+	mutable bool // accumulators point to what Agg may change
+	count   int64
+
+	wm    int64 // event time handled
+	ahead []int64
+	live  []*slice[K, Acc] // by start
+	cur   *slice[K, Acc]   // the one last used, or nil
+	pool  []*table.Table[K, Acc]
+	next  int64 // end of the next window that has records; MaxInt64 if due is false
+	due   bool
+	at    int // in a firing that was cut: the next key group; else the first
+
+	over  combined[K, Acc] // nil where every window is one slice
+	ptrs  []*Acc
+	taken int64 // results since the last look at Yield
+}
+
+// slice is the accumulators of the records in [start, end).
+type slice[K comparable, Acc any] struct {
+	start, end int64
+	t          *table.Table[K, Acc]
+	// undo is what stackedSlices keeps beside the accumulators.
+	undo *table.Table[K, before[Acc]]
+}
+
+// combined makes windows of several slices, one key group at a time.
+type combined[K comparable, Acc any] interface {
+	// fire calls emit for each key of group g with a record in slices, which
+	// are the window's that are there, and then prepares for a next window
+	// that begins at keep.
+	fire(g int, w Window, slices []*slice[K, Acc], keep int64, emit func(*table.Entry[K, Acc]))
+	// reached is the end of the last slice that a window has been made with,
+	// the greatest over all groups.
+	reached() int64
+	// amend takes account of x, a record just added to slice s, which ends at
+	// or before reached. created says that k was not in s before.
+	amend(live []*slice[K, Acc], s *slice[K, Acc], word uint64, k K, x *Acc, created bool)
+	// dropped tells that s will not be part of any window any more.
+	dropped(s *slice[K, Acc])
+}
+
+// Open implements [Operator].
+func (o *Slices[K, In, Acc, R]) Open(env *Env) (err error) {
+	o.env = env
+	o.groups = keygroup.RangeOf(env.Index, env.Parallelism, env.MaxParallelism)
+	if o.keys, err = codec.Of[K](); err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	if o.accs, err = codec.Of[Acc](); err != nil {
+		return fmt.Errorf("accumulator: %w", err)
+	}
+	if o.hasher, err = keygroup.NewHasher[K](env.MaxParallelism, keygroup.Options{}); err != nil {
+		return fmt.Errorf("key: %w", err)
+	}
+	o.mutable = !o.Grows && mutable(reflect.TypeFor[Acc]())
+	o.wm, o.next, o.at = watermark.None, math.MaxInt64, o.groups.Start
+	o.out.Open(env)
+	o.late.out.Open(env)
+	o.ptrs = make([]*Acc, 0, env.BatchSize)
+	if !o.Windows.single() {
+		m := merging[K, Acc]{agg: mergeOf[Acc]{o.Agg.Merge, o.Agg.Subtract, nil}, groups: o.groups}
+		if o.mutable {
+			m.agg.clone = o.accs.Clone
+		}
+		if o.Agg.Subtract != nil && !o.mutable {
+			o.over = newRunning(m)
+		} else {
+			o.over = newStacked(m)
+		}
+	}
+	return nil
+}
+
+// Input implements [Operator].
+func (o *Slices[K, In, Acc, R]) Input(int) any { return o }
+
+// Connect implements [Operator].
+func (o *Slices[K, In, Acc, R]) Connect(port int, r any) {
+	if port == 0 {
+		o.out.Connect(r)
+		return
+	}
+	o.late.out.Connect(r)
+}
+
+// Close implements [Operator].
+func (o *Slices[K, In, Acc, R]) Close() error { return nil }
+
+// Finish implements [Operator].
+func (o *Slices[K, In, Acc, R]) Finish() (bool, error) { return true, nil }
+
+// LateDropped is the number of late records that nobody took.
+func (o *Slices[K, In, Acc, R]) LateDropped() int64 { return o.late.dropped }
+
+// Receive implements [Receiver]. Neighbouring records mostly fall into one
+// slice, so it works by runs of them.
+func (o *Slices[K, In, Acc, R]) Receive(b *record.Batch[In]) error {
+	live, times := b.Live(), b.Times
+	cur := o.env.Cursor
+	cur.Op, cur.Base, cur.Times = o.env.Name, o.count, times
+	for j := 0; j < len(live); {
+		at := times[live[j]]
+		s := o.cur
+		if s == nil || at < s.start || at >= s.end {
+			if s = o.find(at); s == nil {
+				cur.Row = live[j]
+				if !hasTime(at) && o.Windows.Kind != GlobalWindows {
+					return errNoTime(&o.Windows)
+				}
+				if _, _, in := o.Windows.slice(at); in {
+					o.late.late(&b.Rows[live[j]], at)
+				}
+				j++
+				continue
+			}
+			o.cur = s
+		}
+		n := j + 1
+		for n < len(live) && times[live[n]] >= s.start && times[live[n]] < s.end {
+			n++
+		}
+		o.add(s, b, live[j:n])
+		j = n
+	}
+	cur.Op = ""
+	o.count += int64(len(live))
+	return errors.Join(o.out.Flush(), o.late.out.Flush())
+}
+
+// add adds rows that fall into s.
+func (o *Slices[K, In, Acc, R]) add(s *slice[K, Acc], b *record.Batch[In], rows []int32) {
+	keys, words := *b.Keys.(*[]K), b.Words
+	cur := o.env.Cursor
+	if o.ahead != nil || o.over != nil && s.end <= o.over.reached() {
+		for _, i := range rows {
+			cur.Row = i
+			o.addLate(s, words[i], keys[i], &b.Rows[i], b.Times[i])
+		}
+		return
+	}
+	lo := int(rows[0])
+	hi := int(rows[len(rows)-1]) + 1
+	if hi-lo != len(rows) || len(rows) < 4 {
+		for _, i := range rows {
+			cur.Row = i
+			acc, _ := s.t.Upsert(words[i], keys[i])
+			o.Agg.Add(acc, &b.Rows[i])
+		}
+		return
+	}
+	o.ptrs, _ = s.t.UpsertBatch(words[lo:hi], keys[lo:hi], o.ptrs[:0])
+	if o.Agg.AddEach != nil {
+		cur.Row = rows[0]
+		o.Agg.AddEach(o.ptrs, b.Rows, rows)
+		return
+	}
+	for j, i := range rows {
+		cur.Row = i
+		o.Agg.Add(o.ptrs[j], &b.Rows[i])
+	}
+}
+
+// addLate adds a record to a slice that windows have been made with already,
+// or whose key group may have come further than the operator has.
+func (o *Slices[K, In, Acc, R]) addLate(s *slice[K, Acc], word uint64, k K, v *In, at int64) {
+	if o.ahead != nil && o.Windows.lastEnd(s.start, s.end)-1 <= o.ahead[keygroup.Of(word)-o.groups.Start] {
+		o.late.late(v, at)
+		return
+	}
+	acc, created := s.t.Upsert(word, k)
+	o.Agg.Add(acc, v)
+	if o.over != nil && s.end <= o.over.reached() {
+		var x Acc
+		o.Agg.Add(&x, v)
+		o.over.amend(o.live, s, word, k, &x, created)
+	}
+}
+
+// find returns the slice for a record at at, or nil if there is none to add it
+// to: it is late, or in no window.
+func (o *Slices[K, In, Acc, R]) find(at int64) *slice[K, Acc] {
+	if !hasTime(at) && o.Windows.Kind != GlobalWindows {
+		return nil
+	}
+	start, end, ok := o.Windows.slice(at)
+	if !ok || o.Windows.lastEnd(start, end)-1 <= o.wm {
+		return nil
+	}
+	return o.sliceAt(start, end)
+}
+
+// sliceAt returns the slice [start, end), made if need be.
+func (o *Slices[K, In, Acc, R]) sliceAt(start, end int64) *slice[K, Acc] {
+	i, ok := slices.BinarySearchFunc(o.live, start, func(s *slice[K, Acc], at int64) int {
+		switch {
+		case s.start < at:
+			return -1
+		case s.start > at:
+			return 1
+		}
+		return 0
+	})
+	if ok {
+		return o.live[i]
+	}
+	s := &slice[K, Acc]{start: start, end: end}
+	if n := len(o.pool); n > 0 {
+		s.t, o.pool = o.pool[n-1], o.pool[:n-1]
+	} else {
+		s.t = table.New[K, Acc](o.groups, table.Options{})
+	}
+	o.live = slices.Insert(o.live, i, s)
+	o.schedule(s)
+	return s
+}
+
+// schedule sees to it that the next firing is not later than the first window
+// of s that has not been fired.
+func (o *Slices[K, In, Acc, R]) schedule(s *slice[K, Acc]) {
+	e := o.Windows.endFrom(s.end)
+	if e-1 <= o.wm {
+		e = o.Windows.endFrom(o.wm + 2)
+	}
+	if !o.due || e < o.next {
+		o.next, o.due = e, true
+	}
+}
+
+// Advance implements [Operator].
+func (o *Slices[K, In, Acc, R]) Advance(wm int64) (int64, bool, error) {
+	for o.due && o.next-1 <= wm {
+		if !o.fire() {
+			return wm, false, o.out.Flush()
+		}
+	}
+	o.wm = wm
+	if o.ahead != nil && wm >= slices.Max(o.ahead) {
+		o.ahead = nil
+	}
+	return wm, true, o.out.Flush()
+}
+
+// fire fires the window that is next. It reports false when it stopped between
+// two key groups.
+func (o *Slices[K, In, Acc, R]) fire() bool {
+	end := o.next
+	w := Window{o.Windows.startOf(end), end}
+	in := o.within(w)
+	keep := o.Windows.keepFrom(end)
+	cur := o.env.Cursor
+	cur.Op, cur.Times = o.env.Name, nil
+	at := w.MaxTimestamp()
+	emit := func(e *table.Entry[K, Acc]) {
+		o.taken++
+		cur.Op = o.env.Name // a full batch may have run other operators' code
+		o.Result(o.out.Next(at), e.Key, w, &e.Value)
+	}
+	if o.Results != nil {
+		send := func(v R) { o.out.Emit(v, at) }
+		emit = func(e *table.Entry[K, Acc]) {
+			o.taken++
+			cur.Op = o.env.Name
+			o.Results(e.Key, w, &e.Value, send)
+		}
+	}
+	for ; o.at <= o.groups.End; o.at++ {
+		if o.taken >= yieldEvery {
+			o.taken = 0
+			if o.env.Yield() {
+				cur.Op = ""
+				return false
+			}
+		}
+		if o.ahead != nil && o.ahead[o.at-o.groups.Start] >= at {
+			continue
+		}
+		if o.over != nil {
+			o.over.fire(o.at, w, in, keep, emit)
+			continue
+		}
+		for _, s := range in { // one at most
+			for e := range s.t.GroupEntries(o.at) {
+				emit(e)
+			}
+		}
+	}
+	cur.Op = ""
+	o.at = o.groups.Start
+	o.wm = max(o.wm, end-1)
+	o.drop(keep)
+	o.due, o.next = false, math.MaxInt64
+	if len(o.live) > 0 {
+		o.schedule(o.live[0])
+	}
+	return true
+}
+
+// within returns the slices of w that are there.
+func (o *Slices[K, In, Acc, R]) within(w Window) []*slice[K, Acc] {
+	i := 0
+	for i < len(o.live) && o.live[i].start < w.StartMillis {
+		i++
+	}
+	n := i
+	for n < len(o.live) && o.live[n].end <= w.EndMillis {
+		n++
+	}
+	return o.live[i:n]
+}
+
+// drop forgets the slices before keep and keeps their tables for new ones.
+func (o *Slices[K, In, Acc, R]) drop(keep int64) {
+	n := 0
+	for n < len(o.live) && o.live[n].start < keep {
+		s := o.live[n]
+		if o.over != nil {
+			o.over.dropped(s)
+		}
+		if s == o.cur {
+			o.cur = nil
+		}
+		s.t.Recycle()
+		if len(o.pool) < poolMax {
+			o.pool = append(o.pool, s.t)
+		}
+		s.t = nil
+		n++
+	}
+	o.live = slices.Delete(o.live, 0, n)
+}
+
+// poolMax bounds the tables kept for reuse.
+const poolMax = 4
