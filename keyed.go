@@ -58,7 +58,7 @@ type KeyCount[K comparable] struct {
 
 // Count emits, for every record, its key and the number of the key's records
 // so far.
-func (k KeyedStream[K, T]) Count(id string) Stream[KeyCount[K]] {
+func (k KeyedStream[K, T]) Count[_ lazy](id string) Stream[KeyCount[K]] {
 	n := k.then(id, func() operator.Operator {
 		return &operator.Rolling[K, T, int64, KeyCount[K]]{State: "count",
 			Step: func(key *K, _ *T, n *int64, _ bool, out *KeyCount[K]) {
@@ -71,7 +71,7 @@ func (k KeyedStream[K, T]) Count(id string) Stream[KeyCount[K]] {
 
 // Reduce folds each record into those of its key before it, and emits the
 // result: the first record of a key as it is, then f(so far, record).
-func (k KeyedStream[K, T]) Reduce(id string, f func(a, b T) T) Stream[T] {
+func (k KeyedStream[K, T]) Reduce[_ lazy](id string, f func(a, b T) T) Stream[T] {
 	return k.rolling(id, func() operator.Operator { return operator.RollingReduce[K](f) })
 }
 

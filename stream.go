@@ -161,7 +161,7 @@ func DeadLetterOf[T any](rec T, err error) DeadLetter[T] {
 // BadRecords returns the records of a source that could not be read, and lets
 // the job go on where it would otherwise end. It may only be called on what
 // [Job.From] returned.
-func (s Stream[T]) BadRecords() Stream[BadRecord] {
+func (s Stream[T]) BadRecords[_ lazy]() Stream[BadRecord] {
 	if s.source == nil {
 		s.job.g.Fail(caller(), "BadRecords: only the stream that job.From returned has bad records")
 	}

@@ -168,7 +168,7 @@ type WindowedStream[K comparable, T any] struct {
 }
 
 // Window assigns each record to the windows of w, key by key.
-func (k KeyedStream[K, T]) Window(w Windows) WindowedStream[K, T] {
+func (k KeyedStream[K, T]) Window[_ lazy](w Windows) WindowedStream[K, T] {
 	x := WindowedStream[K, T]{k: k, w: w}
 	if w.bad != "" {
 		x.fail("%s", w.bad)
@@ -193,7 +193,7 @@ func (k KeyedStream[K, T]) Window(w Windows) WindowedStream[K, T] {
 }
 
 // WindowAll assigns windows over the whole stream, in a single subtask.
-func (s Stream[T]) WindowAll(w Windows) WindowedStream[struct{}, T] {
+func (s Stream[T]) WindowAll[_ lazy](w Windows) WindowedStream[struct{}, T] {
 	x := keyBy(s, func(_ *record.Batch[T], live []int32, dst []struct{}) []struct{} {
 		return append(dst, make([]struct{}, len(live))...)
 	}).Window(w)
@@ -253,7 +253,7 @@ func (w WindowedStream[K, T]) AllowedLateness(d time.Duration) WindowedStream[K,
 
 // LateTo sends records that are too late for all their windows to a sink.
 // Without it, or Late, they are counted and dropped.
-func (w WindowedStream[K, T]) LateTo(id string, sink Sink[T]) WindowedStream[K, T] {
+func (w WindowedStream[K, T]) LateTo[_ lazy](id string, sink Sink[T]) WindowedStream[K, T] {
 	w.late = append(slices.Clip(w.late), func(s Stream[T]) { s.To(id, sink) })
 	return w
 }
@@ -326,6 +326,10 @@ func fold[K comparable, T, Acc, R any](w WindowedStream[K, T], id string, agg op
 		op = func() operator.Operator {
 			return &operator.Slices[K, T, Acc, R]{Windows: w.w.a, Agg: agg, Result: result}
 		}
+	case w.plain() && w.w.a.Kind == operator.SessionWindows:
+		op = func() operator.Operator {
+			return &operator.Sessions[K, T, Acc, R]{Gap: w.w.a.Gap, GapOf: w.gapOf(), Agg: agg, Result: result}
+		}
 	default:
 		op = func() operator.Operator {
 			return &operator.Windowed[K, T, Acc, R]{Windows: w.w.a, GapOf: w.gapOf(), Trigger: w.trigger, Lateness: w.lateness,
@@ -346,28 +350,31 @@ type general[K comparable, T, Acc, R any] = operator.Windowed[K, T, Acc, R]
 // which are stored with their event times, and handles the evictor.
 func overRecords[K comparable, T, R any](w WindowedStream[K, T], id string, f func(o *general[K, T, []operator.Elem[T], R], recs []operator.Elem[T])) Stream[R] {
 	checkStored[T](w.k.s.job, "records")
-	type recs = []operator.Elem[T]
-	ev := w.evictor
-	op := func() operator.Operator {
-		return &operator.Windowed[K, T, recs, R]{Windows: w.w.a, GapOf: w.gapOf(), Trigger: w.trigger, Lateness: w.lateness,
-			Add:   func(acc *recs, in *T, at int64) { *acc = append(*acc, operator.Elem[T]{Value: *in, At: at}) },
-			Merge: func(into, from *recs) { *into = append(slices.Clip(*into), *from...) },
-			Fire: func(o *operator.Windowed[K, T, recs, R], acc *recs) bool {
-				if ev == nil {
-					f(o, *acc)
-					return false
-				}
-				*acc = ev.evict(*acc, o.Window, !ev.after)
-				f(o, *acc)
-				*acc = ev.evict(*acc, o.Window, ev.after)
-				return len(*acc) == 0
-			}}
-	}
+	op := func() operator.Operator { return recordsOperator(w, f) }
 	return Stream[R]{job: w.k.s.job, node: w.node(id, op)}
 }
 
+// recordsOperator makes the operator of overRecords.
+func recordsOperator[K comparable, T, R any](w WindowedStream[K, T], f func(o *general[K, T, []operator.Elem[T], R], recs []operator.Elem[T])) *general[K, T, []operator.Elem[T], R] {
+	type recs = []operator.Elem[T]
+	ev := w.evictor
+	return &operator.Windowed[K, T, recs, R]{Windows: w.w.a, GapOf: w.gapOf(), Trigger: w.trigger, Lateness: w.lateness,
+		Add:   func(acc *recs, in *T, at int64) { *acc = append(*acc, operator.Elem[T]{Value: *in, At: at}) },
+		Merge: func(into, from *recs) { *into = append(slices.Clip(*into), *from...) },
+		Fire: func(o *operator.Windowed[K, T, recs, R], acc *recs) bool {
+			if ev == nil {
+				f(o, *acc)
+				return false
+			}
+			*acc = ev.evict(*acc, o.Window, !ev.after)
+			f(o, *acc)
+			*acc = ev.evict(*acc, o.Window, ev.after)
+			return len(*acc) == 0
+		}}
+}
+
 // Count counts the records of each key and window.
-func (w WindowedStream[K, T]) Count(id string) Stream[Result[K, int64]] {
+func (w WindowedStream[K, T]) Count[_ lazy](id string) Stream[Result[K, int64]] {
 	return fold(w, id, counting[T](), func(out *Result[K, int64], key K, win Window, acc *int64) {
 		out.Key, out.Window, out.Value = key, win, *acc
 	})
@@ -382,12 +389,12 @@ type reduced[T any] struct {
 // Reduce folds the records of each key and window two at a time. f must be
 // associative: windows that overlap share parts of the work. It must not change
 // what its arguments point to.
-func (w WindowedStream[K, T]) Reduce(id string, f func(a, b T) T) Stream[T] {
+func (w WindowedStream[K, T]) Reduce[_ lazy](id string, f func(a, b T) T) Stream[T] {
 	return w.ReduceRef(id, func(into, rec *T) { *into = f(*into, *rec) })
 }
 
 // ReduceRef is [WindowedStream.Reduce] by reference: f folds rec into into.
-func (w WindowedStream[K, T]) ReduceRef(id string, f func(into, rec *T)) Stream[T] {
+func (w WindowedStream[K, T]) ReduceRef[_ lazy](id string, f func(into, rec *T)) Stream[T] {
 	agg := operator.Aggregate[T, reduced[T]]{
 		Add: func(acc *reduced[T], in *T) {
 			if !acc.Any {
@@ -446,6 +453,16 @@ func (w WindowedStream[K, T]) AggregateApply[Acc, V, Out any](id string, a Aggre
 	if w.sliced(agg.Merge != nil) {
 		return Stream[Out]{job: w.k.s.job, node: w.node(id, func() operator.Operator {
 			return &operator.Slices[K, T, Acc, Out]{Windows: w.w.a, Agg: agg,
+				Results: func(key K, win Window, acc *Acc, emit func(Out)) {
+					var v V
+					finish(&v, acc)
+					f(key, win, v, emit)
+				}}
+		})}
+	}
+	if w.plain() && w.w.a.Kind == operator.SessionWindows {
+		return Stream[Out]{job: w.k.s.job, node: w.node(id, func() operator.Operator {
+			return &operator.Sessions[K, T, Acc, Out]{Gap: w.w.a.Gap, GapOf: w.gapOf(), Agg: agg,
 				Results: func(key K, win Window, acc *Acc, emit func(Out)) {
 					var v V
 					finish(&v, acc)
