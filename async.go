@@ -3,6 +3,7 @@ package millrace
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/millrace/millrace/engine/graph"
@@ -12,13 +13,18 @@ import (
 
 // AsyncOptions bounds asynchronous calls. Zero fields take the defaults given.
 type AsyncOptions struct {
-	// InFlight is the most records whose calls are open in one subtask; 100.
-	// When it is reached the subtask takes no more input.
+	// InFlight is the most records of one subtask that are being called for or
+	// whose result waits for its turn; 100. When it is reached the subtask takes
+	// no more input.
 	InFlight int
 	// Timeout bounds one record's calls, retries and pauses included; 30s. The
-	// context given to the function ends then.
+	// context given to the function ends then. A function that has not returned
+	// one second later is left behind: its record has failed, whatever it
+	// returns is not used, and the goroutine it runs on lives until it returns.
+	// A job in which more than InFlight calls of a subtask are left behind ends.
 	Timeout time.Duration
 	// Attempts is how often a failing call is made, the first time included; 1.
+	// A function that panics is not called again.
 	Attempts int
 	// Backoff is the pause before the second attempt; 0. Each further pause is
 	// Multiplier times as long, up to MaxBackoff.
@@ -59,6 +65,9 @@ func (o AsyncOptions) check() error {
 	}
 	if o.BatchSize < 0 {
 		errs = append(errs, errors.New("BatchSize is negative"))
+	}
+	if o.InFlight > 0 && o.BatchSize > o.InFlight {
+		errs = append(errs, fmt.Errorf("BatchSize %d is more than InFlight %d", o.BatchSize, o.InFlight))
 	}
 	return errors.Join(errs...)
 }
@@ -122,11 +131,28 @@ func (s Stream[T]) AsyncOrDead[U, D any](id string, opt AsyncOptions, f func(con
 
 // AsyncBatch is [Stream.Async] for services that answer many questions at
 // once: f is given up to opt.BatchSize records and returns one result for each,
-// in their order. InFlight counts records.
+// in their order. InFlight counts records. A watermark does not part a batch;
+// it waits for all of it.
 func (s Stream[T]) AsyncBatch[U any](id string, opt AsyncOptions, f func(context.Context, []T) ([]U, error)) Stream[U] {
+	return Stream[U]{job: s.job, node: addAsyncBatch[T, U, struct{}](s, id, opt, f, nil)}
+}
+
+// AsyncBatchOrDead is [Stream.AsyncBatch] for jobs that go on: the records of a
+// call that fails for good become dead letters, each made by dead, on the second
+// stream.
+func (s Stream[T]) AsyncBatchOrDead[U, D any](id string, opt AsyncOptions, f func(context.Context, []T) ([]U, error), dead func(in T, err error) D) (Stream[U], Stream[D]) {
+	n := addAsyncBatch(s, id, opt, f, dead)
+	return Stream[U]{job: s.job, node: n}, Stream[D]{job: s.job, node: n, port: 1}
+}
+
+// addAsyncBatch adds the operator, with the defaults of batched calls.
+func addAsyncBatch[T, U, D any](s Stream[T], id string, opt AsyncOptions, f func(context.Context, []T) ([]U, error), dead func(T, error) D) *graph.Node {
 	size, wait := opt.BatchSize, opt.BatchWait
 	if size == 0 {
 		size = 100
+		if opt.InFlight > 0 {
+			size = min(size, opt.InFlight)
+		}
 	}
 	if wait == 0 {
 		wait = 10 * time.Millisecond
@@ -134,5 +160,5 @@ func (s Stream[T]) AsyncBatch[U any](id string, opt AsyncOptions, f func(context
 	if opt.InFlight == 0 {
 		opt.InFlight = max(100, 2*size)
 	}
-	return Stream[U]{job: s.job, node: addAsync(s, id, opt, asyncSpec[T, U, struct{}](opt, size, wait, f, nil))}
+	return addAsync(s, id, opt, asyncSpec(opt, size, wait, f, dead))
 }

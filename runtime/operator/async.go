@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
-	"sync"
+	"slices"
 	"time"
 
 	"github.com/millrace/millrace/runtime/codec"
@@ -13,9 +12,11 @@ import (
 	"github.com/millrace/millrace/runtime/watermark"
 )
 
-// AsyncSpec says how an Async calls out. All fields are set.
+// AsyncSpec says how an Async calls out. All fields are set but those that say
+// otherwise.
 type AsyncSpec[T, U, D any] struct {
-	// InFlight is the most records whose calls are open in one subtask.
+	// InFlight is the most records of one subtask that are being called for or
+	// whose result waits for its turn.
 	InFlight int
 	// Timeout bounds one record's calls, retries included.
 	Timeout time.Duration
@@ -27,10 +28,12 @@ type AsyncSpec[T, U, D any] struct {
 	Multiplier          float64
 	// Retry says which errors are worth another attempt.
 	Retry func(error) bool
-	// Unordered sends results as they come, though never past a watermark.
+	// Unordered sends results as they come, though never behind a watermark
+	// that came behind their records.
 	Unordered bool
-	// Group is how many records one call takes at most, Linger how long it
-	// waits for them.
+	// Group is how many records one call takes at most, no more than InFlight,
+	// and Linger how long a record waits for others to be called for with it; 0
+	// if it does not wait.
 	Group  int
 	Linger time.Duration
 	// Call answers a group of records, one result each, in their order.
@@ -42,7 +45,12 @@ type AsyncSpec[T, U, D any] struct {
 
 // Async calls a function that waits on something outside, many calls at a
 // time, without ever holding up its task. It is the head of its chain: while
-// as many calls are open as may be, it leaves its input in the queue.
+// it has no room, it leaves its input in the queue. A watermark is held back
+// until the results of all records before it have been sent.
+//
+// A group may also take in records that came behind a watermark which is still
+// held back; their results then leave before it, which only makes the watermark
+// later than it could be.
 type Async[T, U, D any] struct {
 	Spec AsyncSpec[T, U, D]
 
@@ -51,37 +59,46 @@ type Async[T, U, D any] struct {
 	out   Emitter[U]
 	dead  Emitter[D]
 
-	waiting []pendingIn[T] // taken from the input, not yet called for
-	head    int            // of waiting
-	since   int64          // when the oldest waiting record came, in milliseconds
+	waiting []asyncInput[T] // taken from the input, not yet called for
+	head    int             // of waiting
+	count   int64           // records received, ever
 	open    []*asyncCall[T, U]
 	flying  int // records in open
 	fences  []fence
-	sent    int64 // calls that have left the front of open, ever
 	started int64 // calls started, ever
+	left    int64 // calls that have left the front of open, ever
 	event   int64
+	astray  int // calls left behind that still run
 
-	work    chan *asyncCall[T, U]
-	workers int
-
-	mu   sync.Mutex
-	done []*asyncCall[T, U] // finished, to be taken by the task
+	pool *asyncPool[T, U] // nil until the first call, and in simulations
 }
 
-type pendingIn[T any] struct {
-	v  T
-	at int64
+type asyncInput[T any] struct {
+	v    T
+	at   int64
+	came int64 // processing time in milliseconds; 0 without Linger
 }
 
-// asyncCall is one call for one or more records.
+// asyncCall is one call for one or more records. The task owns it but for what
+// a worker reads: in.
 type asyncCall[T, U any] struct {
-	seq      int64
-	in       []T
-	at       []int64
-	out      []U
-	err      error
+	seq  int64
+	base int64 // number of records received before the first of in
+	in   []T
+	at   []int64
+
 	finished bool
 	emitted  bool
+	answer   asyncAnswer[U]
+}
+
+// asyncAnswer is how a call ended.
+type asyncAnswer[U any] struct {
+	out []U
+	err error
+	// astray: the function has not returned. The worker that runs it is lost
+	// until it does.
+	astray bool
 }
 
 // fence is a watermark that may pass once the calls before it are done.
@@ -99,7 +116,6 @@ func (a *Async[T, U, D]) Open(env *Env) (err error) {
 	}
 	a.out.Open(env)
 	a.dead.Open(env)
-	a.work = make(chan *asyncCall[T, U], a.Spec.InFlight) // every open call fits: sending never waits
 	return nil
 }
 
@@ -115,41 +131,58 @@ func (a *Async[T, U, D]) Connect(port int, r any) {
 	a.out.Connect(r)
 }
 
-// Wants implements [Gated].
-func (a *Async[T, U, D]) Wants(int) bool { return a.head == len(a.waiting) }
+// Wants implements [Gated]: records are taken when they can be called for, or
+// can join a group that waits for more.
+func (a *Async[T, U, D]) Wants(int) bool {
+	n := len(a.waiting) - a.head
+	return n == 0 && a.flying < a.Spec.InFlight || n > 0 && n < a.Spec.Group && a.flying+a.Spec.Group <= a.Spec.InFlight
+}
 
 // EventTime implements [Timekeeper].
 func (a *Async[T, U, D]) EventTime() int64 { return a.event }
 
 // Receive implements [Receiver].
 func (a *Async[T, U, D]) Receive(b *record.Batch[T]) error {
-	if a.head == len(a.waiting) {
-		a.waiting, a.head = a.waiting[:0], 0
-		a.since = a.env.NowMillis()
+	if a.head > 0 {
+		n := copy(a.waiting, a.waiting[a.head:])
+		clear(a.waiting[n:])
+		a.waiting, a.head = a.waiting[:n], 0
+	}
+	came := int64(0)
+	if a.Spec.Linger > 0 {
+		came = a.env.NowMillis()
 	}
 	for _, i := range b.Live() {
-		a.waiting = append(a.waiting, pendingIn[T]{b.Rows[i], b.Times[i]})
+		a.waiting = append(a.waiting, asyncInput[T]{b.Rows[i], b.Times[i], came})
 	}
+	a.count += int64(b.Len())
 	a.start(false)
 	return nil
 }
 
-// start makes calls of waiting records as far as the limit goes. A group that is
+// next is the size of the next group, and whether there is room for it.
+func (a *Async[T, U, D]) next() (n int, room bool) {
+	n = min(a.Spec.Group, len(a.waiting)-a.head)
+	return n, n > 0 && a.flying+n <= a.Spec.InFlight
+}
+
+// due is when the group that begins with the first waiting record must start
+// though it is not full.
+func (a *Async[T, U, D]) due() int64 {
+	return a.waiting[a.head].came + max(a.Spec.Linger.Milliseconds(), 1)
+}
+
+// start makes calls of waiting records as far as there is room. A group that is
 // not full waits for more until Linger is over or force is set.
 func (a *Async[T, U, D]) start(force bool) {
-	for a.head < len(a.waiting) {
-		n := min(a.Spec.Group, len(a.waiting)-a.head)
-		if n < a.Spec.Group && !force && a.Spec.Linger > 0 && len(a.fences) == 0 &&
-			a.env.NowMillis() < a.since+a.Spec.Linger.Milliseconds() {
+	for {
+		n, room := a.next()
+		if !room || n < a.Spec.Group && !force && a.Spec.Linger > 0 && a.env.NowMillis() < a.due() {
 			return
 		}
-		if a.flying > 0 && a.flying+n > a.Spec.InFlight {
-			return
-		}
-		c := &asyncCall[T, U]{seq: a.started}
-		for _, w := range a.waiting[a.head : a.head+n] {
-			c.in = append(c.in, w.v)
-			c.at = append(c.at, w.at)
+		c := &asyncCall[T, U]{seq: a.started, base: a.count - int64(len(a.waiting)-a.head), in: make([]T, n), at: make([]int64, n)}
+		for i, w := range a.waiting[a.head : a.head+n] {
+			c.in[i], c.at[i] = w.v, w.at
 		}
 		clear(a.waiting[a.head : a.head+n])
 		a.head += n
@@ -157,9 +190,9 @@ func (a *Async[T, U, D]) start(force bool) {
 		a.flying += n
 		a.open = append(a.open, c)
 		for i := range a.fences {
-			if w := &a.fences[i]; w.wait > 0 {
-				w.wait -= n
-				w.before = a.started
+			if f := &a.fences[i]; f.wait > 0 {
+				f.wait = max(f.wait-n, 0)
+				f.before = a.started
 			}
 		}
 		a.launch(c)
@@ -172,87 +205,35 @@ func (a *Async[T, U, D]) launch(c *asyncCall[T, U]) {
 		a.env.Post()
 		return
 	}
-	if a.workers < a.Spec.InFlight && a.workers < len(a.open) {
-		a.workers++
-		a.env.Go(func() {
-			for c := range a.work {
-				a.call(c)
-				a.mu.Lock()
-				a.done = append(a.done, c)
-				a.mu.Unlock()
-				a.env.Post()
-			}
-		})
+	if a.pool == nil {
+		a.pool = newAsyncPool[T, U](a.env, a.Spec.InFlight, func(in []T, handOver func(asyncAnswer[U])) { a.Spec.run(a.env, in, handOver) })
 	}
-	a.work <- c
-}
-
-// call makes the calls for c, attempt by attempt, on a worker.
-func (a *Async[T, U, D]) call(c *asyncCall[T, U]) {
-	ctx, cancel := context.WithTimeout(a.env.Ctx, a.Spec.Timeout)
-	defer cancel()
-	pause := a.Spec.Backoff
-	for attempt := 1; ; attempt++ {
-		c.out, c.err = a.once(ctx, c.in)
-		if c.err == nil && len(c.out) != len(c.in) {
-			c.err = fmt.Errorf("call returned %d results for %d records", len(c.out), len(c.in))
-			return
-		}
-		if c.err == nil || attempt == a.Spec.Attempts || !a.Spec.Retry(c.err) {
-			break
-		}
-		if a.env.Blocking && pause > 0 {
-			t := time.NewTimer(pause)
-			select {
-			case <-t.C:
-			case <-ctx.Done():
-			}
-			t.Stop()
-			pause = min(time.Duration(float64(pause)*a.Spec.Multiplier), a.Spec.MaxBackoff)
-		}
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	if c.err != nil && ctx.Err() == context.DeadlineExceeded {
-		c.err = fmt.Errorf("no answer within %v: %w", a.Spec.Timeout, c.err)
-	}
-}
-
-// once makes one attempt; a panic of the user's function becomes its error. An
-// attempt that does not look at its context is left behind at the timeout.
-func (a *Async[T, U, D]) once(ctx context.Context, in []T) (out []U, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
-		}
-	}()
-	return a.Spec.Call(ctx, in)
+	a.pool.start(c)
 }
 
 // OnPost implements [Poster].
 func (a *Async[T, U, D]) OnPost() error {
-	if !a.env.Blocking {
-		// One open call, of the simulation's choosing, is answered now.
-		var unfinished []*asyncCall[T, U]
-		for _, c := range a.open {
-			if !c.finished {
-				unfinished = append(unfinished, c)
-			}
+	if a.env.Blocking {
+		if a.pool != nil {
+			a.pool.collect(func(c *asyncCall[T, U], ans asyncAnswer[U]) { c.finished, c.answer = true, ans })
+			a.astray = a.pool.astrayNow()
 		}
-		if len(unfinished) > 0 {
-			c := unfinished[a.env.Rand(len(unfinished))]
-			a.call(c)
-			c.finished = true
-			a.env.Post()
+		if a.astray > a.Spec.InFlight {
+			return fmt.Errorf("%d calls still run though their contexts ended long ago: the function must heed its context", a.astray)
 		}
-	} else {
-		a.mu.Lock()
-		for _, c := range a.done {
-			c.finished = true
+		return a.progress()
+	}
+	// One open call, of the simulation's choosing, is answered now.
+	var asked []*asyncCall[T, U]
+	for _, c := range a.open {
+		if !c.finished {
+			asked = append(asked, c)
 		}
-		a.done = a.done[:0]
-		a.mu.Unlock()
+	}
+	if len(asked) > 0 {
+		c := asked[a.env.Rand(len(asked))]
+		a.Spec.run(a.env, c.in, func(ans asyncAnswer[U]) { c.finished, c.answer = true, ans })
+		a.env.Post()
 	}
 	return a.progress()
 }
@@ -262,91 +243,104 @@ func (a *Async[T, U, D]) progress() error {
 	for {
 		limit := a.started // calls before the first fence may go out of order
 		if len(a.fences) > 0 {
-			limit = a.fences[0].before
-			if a.fences[0].wait > 0 {
-				limit = a.started
-			}
+			limit = a.fences[0].before // if records wait before it, no call came after it
 		}
 		for _, c := range a.open {
-			if c.seq >= limit {
+			if c.seq >= limit || !c.finished && !a.Spec.Unordered {
 				break
 			}
-			if !c.finished {
-				if !a.Spec.Unordered {
-					break
-				}
-				continue
-			}
-			if !c.emitted {
+			if c.finished && !c.emitted {
 				if err := a.emit(c); err != nil {
 					return err
 				}
 			}
 		}
-		for len(a.open) > 0 && a.open[0].emitted {
-			a.open[0] = nil
-			a.open = a.open[1:]
-			a.sent++
+		n := 0
+		for n < len(a.open) && a.open[n].emitted {
+			a.open[n] = nil
+			n++
 		}
-		if len(a.fences) == 0 || a.fences[0].wait > 0 || a.sent < a.fences[0].before {
+		a.open = a.open[n:]
+		a.left += int64(n)
+		if len(a.fences) == 0 || a.fences[0].wait > 0 || a.left < a.fences[0].before {
 			break
 		}
-		// Records sent so far must leave before the watermark does.
-		if err := errors.Join(a.out.Flush(), a.dead.Flush()); err != nil {
+		// What has been sent so far must leave before the watermark does.
+		if err := a.flush(); err != nil {
 			return err
 		}
 		a.event = a.fences[0].wm
 		a.fences = a.fences[1:]
+		if slices.ContainsFunc(a.open, func(c *asyncCall[T, U]) bool { return c.finished && !c.emitted }) {
+			// What comes behind the watermark must not leave before it: let the
+			// task take it along first.
+			a.env.Post()
+			break
+		}
 	}
 	a.start(false)
-	return errors.Join(a.out.Flush(), a.dead.Flush())
+	return a.flush()
 }
 
+func (a *Async[T, U, D]) flush() error { return errors.Join(a.out.Flush(), a.dead.Flush()) }
+
+// emit sends the results of c, or its dead letters, or says why the job ends.
 func (a *Async[T, U, D]) emit(c *asyncCall[T, U]) error {
 	c.emitted = true
 	a.flying -= len(c.in)
-	if c.err != nil {
-		if a.env.Ctx.Err() != nil {
-			return a.env.Ctx.Err()
+	if c.answer.err == nil {
+		for i, v := range c.answer.out {
+			a.out.Emit(v, c.at[i])
 		}
-		if a.Spec.Dead == nil {
-			return fmt.Errorf("operator %s: call for record %+v: %w", a.env.Name, c.in[0], c.err)
-		}
-		for i, v := range c.in {
-			a.dead.Emit(a.Spec.Dead(v, c.err), c.at[i])
-		}
+		c.answer.out = nil
 		return nil
 	}
-	for i, v := range c.out {
-		a.out.Emit(v, c.at[i])
+	if err := a.env.Ctx.Err(); err != nil {
+		return err
 	}
+	cur := a.env.Cursor
+	cur.Op, cur.Base, cur.Row, cur.Times = a.env.Name, c.base, 0, c.at
+	if a.Spec.Dead == nil {
+		if len(c.in) > 1 {
+			return fmt.Errorf("call for %d records: %w", len(c.in), c.answer.err)
+		}
+		return c.answer.err
+	}
+	for i, v := range c.in {
+		cur.Row = int32(i)
+		a.dead.Emit(a.Spec.Dead(v, c.answer.err), c.at[i])
+	}
+	cur.Op = ""
 	return nil
 }
 
 // Advance implements [Operator]: the watermark waits for the calls before it.
 func (a *Async[T, U, D]) Advance(wm int64) (int64, bool, error) {
-	a.fences = append(a.fences, fence{before: a.started, wait: len(a.waiting) - a.head, wm: wm})
+	f := fence{before: a.started, wait: len(a.waiting) - a.head, wm: wm}
+	if n := len(a.fences); n > 0 && a.fences[n-1].before == f.before && a.fences[n-1].wait == f.wait {
+		a.fences[n-1].wm = wm // nothing between the two
+	} else {
+		a.fences = append(a.fences, f)
+	}
 	return a.event, true, a.progress()
 }
 
 // Due implements [Ticker]: a group that is not full waits for Linger.
 func (a *Async[T, U, D]) Due() (int64, bool) {
-	if a.head == len(a.waiting) || a.Spec.Linger == 0 || a.flying+1 > a.Spec.InFlight {
+	if _, room := a.next(); !room || a.Spec.Linger == 0 {
 		return 0, false
 	}
-	return a.since + a.Spec.Linger.Milliseconds(), true
+	return a.due(), true
 }
 
 // OnTime implements [Ticker].
 func (a *Async[T, U, D]) OnTime(int64) (bool, error) {
-	a.start(true)
-	if a.head < len(a.waiting) {
-		a.since = a.env.NowMillis() // no room now; the next answer starts it
-	}
+	a.start(false)
 	return true, nil
 }
 
-// Finish implements [Operator].
+// Finish implements [Operator]. Calls that are to be made again go on being
+// made again: the end of input is no reason to lose a record.
 func (a *Async[T, U, D]) Finish() (bool, error) {
 	a.start(true)
 	if err := a.progress(); err != nil {
@@ -357,34 +351,35 @@ func (a *Async[T, U, D]) Finish() (bool, error) {
 
 // Close implements [Operator].
 func (a *Async[T, U, D]) Close() error {
-	if a.work != nil {
-		close(a.work)
+	if a.pool != nil {
+		a.pool.close()
 	}
 	return nil
 }
 
 // inFlightState is the name under which records in flight are kept.
-const inFlightState = "in-flight"
+const inFlightState = reserved + "in-flight"
 
 // Snapshot implements [Stateful]: the inputs whose results have not been sent.
 // They are called for again after a restore, before new input.
 func (a *Async[T, U, D]) Snapshot() ([]Piece, error) {
-	var in []pendingIn[T]
+	var in []T
+	var at []int64
 	for _, c := range a.open {
 		if !c.emitted {
-			for i, v := range c.in {
-				in = append(in, pendingIn[T]{v, c.at[i]})
-			}
+			in, at = append(in, c.in...), append(at, c.at...)
 		}
 	}
-	in = append(in, a.waiting[a.head:]...)
+	for _, w := range a.waiting[a.head:] {
+		in, at = append(in, w.v), append(at, w.at)
+	}
 	if len(in) == 0 {
 		return nil, nil
 	}
-	return []Piece{{State: inFlightState, Group: OperatorGroup, Encode: func(dst []byte) ([]byte, error) {
-		for _, p := range in {
-			dst = appendInt64(dst, p.at)
-			dst = a.codec.Append(dst, &p.v)
+	return []Piece{{State: inFlightState, Group: OperatorGroup, Schema: schemas(a.codec.Schema()), Encode: func(dst []byte) (_ []byte, err error) {
+		defer encodeError(&err)
+		for i := range in {
+			dst = a.codec.Append(appendInt64(dst, at[i]), &in[i])
 		}
 		return dst, nil
 	}}}, nil
@@ -393,18 +388,36 @@ func (a *Async[T, U, D]) Snapshot() ([]Piece, error) {
 // Restore implements [Stateful].
 func (a *Async[T, U, D]) Restore(pieces []Piece) error {
 	for _, p := range pieces {
-		for src := p.Data; len(src) > 0; {
-			var in pendingIn[T]
-			var err error
-			if in.at, src, err = takeInt64(src); err != nil {
-				return fmt.Errorf("state %s: %w", p.State, err)
-			}
-			if src, err = a.codec.DecodeOwned(src, &in.v); err != nil {
-				return fmt.Errorf("state %s: %w", p.State, err)
-			}
-			a.waiting = append(a.waiting, in)
+		if p.State != inFlightState {
+			return fmt.Errorf("state %s: %w", p.State, ErrUndeclared)
+		}
+		if err := a.restore(p); err != nil {
+			return fmt.Errorf("state %s: %w", p.State, err)
 		}
 	}
 	a.start(false)
+	return nil
+}
+
+func (a *Async[T, U, D]) restore(p Piece) error {
+	written, err := splitSchemas(p.Schema, 1)
+	if err != nil {
+		return err
+	}
+	d, err := under(a.codec, written[0])
+	if err != nil {
+		return err
+	}
+	for src := p.Data; len(src) > 0; {
+		in := asyncInput[T]{came: a.env.NowMillis()}
+		if in.at, src, err = takeInt64(src); err != nil {
+			return err
+		}
+		if src, err = d.decode(src, &in.v); err != nil {
+			return err
+		}
+		a.waiting = append(a.waiting, in)
+		a.count++
+	}
 	return nil
 }

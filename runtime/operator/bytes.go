@@ -2,7 +2,10 @@ package operator
 
 import (
 	"encoding/binary"
+	"fmt"
 	"io"
+
+	"github.com/millrace/millrace/runtime/codec"
 )
 
 // appendInt64 and takeInt64 write and read the numbers that operators put
@@ -16,4 +19,14 @@ func takeInt64(src []byte) (int64, []byte, error) {
 		return 0, nil, io.ErrUnexpectedEOF
 	}
 	return int64(binary.LittleEndian.Uint64(src)), src[8:], nil
+}
+
+// takeCount reads a number of things that take at least one byte each of what
+// follows, as an uvarint.
+func takeCount(src []byte) (int, []byte, error) {
+	n, w := binary.Uvarint(src)
+	if w <= 0 || n > uint64(len(src)-w) {
+		return 0, nil, fmt.Errorf("number of entries: %w", codec.ErrCorrupt)
+	}
+	return int(n), src[w:], nil
 }
