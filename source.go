@@ -54,11 +54,6 @@ type Reader[T any] interface {
 // reader gets a goroutine that reads ahead.
 type InlineReader interface{ ReadsInline() }
 
-// NoTime is the event time, in milliseconds, of a record that has none: what a
-// reader that uses [Rows.Fill] puts there if its records have no time of their
-// own.
-const NoTime = record.NoTime
-
 // Rows is where a [Reader] puts its records. It is borrowed for one call of
 // Read.
 type Rows[T any] struct {
