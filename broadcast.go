@@ -35,7 +35,9 @@ func (b BroadcastState[K, V]) ReadFirst() BroadcastState[K, V] {
 }
 
 // View is a read-only look at a broadcast table.
-type View[K comparable, V any] struct{ t *operator.BroadcastTable[K, V] }
+type View[K comparable, V any] struct {
+	t *operator.BroadcastTable[K, V]
+}
 
 // Get returns the value of k, or the zero V.
 func (v View[K, V]) Get(k K) V {

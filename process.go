@@ -8,6 +8,7 @@ import (
 
 	"github.com/millrace/millrace/engine/graph"
 	"github.com/millrace/millrace/runtime/operator"
+	"github.com/millrace/millrace/runtime/record"
 )
 
 // OpContext is what every operator made of handlers sees of the world around
@@ -32,7 +33,10 @@ func (o *OpContext[Out]) Next() *Out { return o.f.Next() }
 // Time returns the event time of the record or timer being handled.
 func (o *OpContext[Out]) Time() time.Time { return time.UnixMilli(o.f.At).UTC() }
 
-// TimeMillis is [OpContext.Time] in milliseconds since the epoch; NoTime if
+// NoTime is the event time in milliseconds of a record that has none.
+const NoTime = record.NoTime
+
+// TimeMillis is [OpContext.Time] in milliseconds since the epoch; [NoTime] if
 // there is none, as in handlers of processing-time timers.
 func (o *OpContext[Out]) TimeMillis() int64 { return o.f.At }
 
@@ -261,12 +265,14 @@ type PlainOp[In, Out any] struct {
 // needs something opened and closed, or keeps operator state. setup is called
 // once in each subtask. For keyed state and timers, use [Stream.KeyBy] first.
 func (s Stream[T]) Process[Out any](id string, setup func(*PlainOp[T, Out])) Stream[Out] {
-	n := s.then("", id, func() operator.Operator {
-		return &operator.PlainProcess[T, Out]{Setup: func(p *operator.PlainProcess[T, Out]) {
-			setup(&PlainOp[T, Out]{OpContext[Out]{&p.Func}, p})
-		}}
-	})
+	n := s.then("", id, func() operator.Operator { return newPlainProcess(setup) })
 	return Stream[Out]{job: s.job, node: n}
+}
+
+func newPlainProcess[In, Out any](setup func(*PlainOp[In, Out])) *operator.PlainProcess[In, Out] {
+	return &operator.PlainProcess[In, Out]{Setup: func(p *operator.PlainProcess[In, Out]) {
+		setup(&PlainOp[In, Out]{OpContext[Out]{&p.Func}, p})
+	}}
 }
 
 // OnRecord sets the handler of input records. An error ends the job.
