@@ -28,6 +28,10 @@ type Rolling[K comparable, In, A, Out any] struct {
 	failed Cursor
 }
 
+// atOnce is how many keys are found together. Their values are used while they
+// are still in the nearest cache.
+const atOnce = 64
+
 // Open implements [Operator].
 func (r *Rolling[K, In, A, Out]) Open(env *Env) (err error) {
 	r.env = env
@@ -58,14 +62,35 @@ func (r *Rolling[K, In, A, Out]) Receive(b *record.Batch[In]) error {
 	cur.Op, cur.Base, cur.Row, cur.Times = r.env.Name, r.count, 0, b.Times
 	r.count += int64(len(live))
 	t, step := r.s.t, r.Step
-	t.Touch(b.Words)
-	for _, i := range live {
-		cur.Row = i
-		out := r.next(b.Times[i])
-		p, fresh := t.Upsert(b.Words[i], keys[i])
-		step(&keys[i], &b.Rows[i], p, fresh, out)
-		if r.k.Borrowed && !r.s.plain {
-			r.s.codec.Own(p)
+	own := r.k.Borrowed && !r.s.plain
+	if b.Sel != nil { // does not come from an exchange: no need to be fast
+		for _, i := range live {
+			cur.Row = i
+			out := r.next(b.Times[i])
+			p, fresh := t.Upsert(b.Words[i], keys[i])
+			step(&keys[i], &b.Rows[i], p, fresh, out)
+			if own {
+				r.s.codec.Own(p)
+			}
+		}
+		live = nil
+	}
+	for lo := 0; lo < len(live); lo += atOnce {
+		at := live[lo:min(lo+atOnce, len(live))]
+		first, end := lo, lo+len(at)
+		r.values, _ = t.UpsertBatch(b.Words[first:end], keys[first:end], r.values[:0])
+		fresh := t.Fresh()
+		for j, i := range at {
+			cur.Row = i
+			out := r.next(b.Times[i])
+			isFresh := len(fresh) > 0 && fresh[0] == int32(j)
+			if isFresh {
+				fresh = fresh[1:]
+			}
+			step(&keys[i], &b.Rows[i], r.values[j], isFresh, out)
+			if own {
+				r.s.codec.Own(r.values[j])
+			}
 		}
 	}
 	cur.Op = ""

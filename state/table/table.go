@@ -69,6 +69,7 @@ type Table[K comparable, V any] struct {
 	l       layout[K, V]
 	strings stringsIn[K]
 	arenas  []arena // by group, if keys have strings
+	fresh   []int32 // indices of the keys that the last UpsertBatch inserted
 	touched uint64  // keeps the loads of Touch from being dropped
 }
 
@@ -223,6 +224,7 @@ func (t *Table[K, V]) UpsertBatch(words []uint64, keys []K, values []*V) (_ []*V
 	var pages [ahead]*page[K, V]
 	var found [ahead]*Entry[K, V]
 	before, moves, at := t.n, t.v.moves, len(values)
+	t.fresh = t.fresh[:0]
 	for lo := 0; lo < len(words); lo += ahead {
 		ws := words[lo:min(lo+ahead, len(words))]
 		ks := keys[lo : lo+len(ws)]
@@ -231,7 +233,10 @@ func (t *Table[K, V]) UpsertBatch(words []uint64, keys []K, values []*V) (_ []*V
 		for i, w := range ws {
 			e := found[i&(ahead-1)]
 			if e.mark != w|used || e.Key != ks[i] || pages[i&(ahead-1)].epoch <= t.v.shared {
-				v, _ := t.Upsert(w, ks[i])
+				v, fresh := t.Upsert(w, ks[i])
+				if fresh {
+					t.fresh = append(t.fresh, int32(lo+i))
+				}
 				values = append(values, v)
 				continue
 			}
@@ -248,6 +253,10 @@ func (t *Table[K, V]) UpsertBatch(words []uint64, keys []K, values []*V) (_ []*V
 	}
 	return values, t.n - before
 }
+
+// Fresh lists, in ascending order, the indices of the keys that the last
+// UpsertBatch inserted. It is valid until the next one.
+func (t *Table[K, V]) Fresh() []int32 { return t.fresh }
 
 // All iterates over the keys and values by key group. The values are to be
 // read only, and the table must not be changed before the loop is over.
