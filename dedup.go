@@ -36,7 +36,7 @@ func (k KeyedStream[K, T]) Deduplicate[_ lazy](id string, opt DedupOptions) Stre
 
 // DeduplicateLate is [KeyedStream.Deduplicate] with the late records on the
 // second stream. It has none unless opt.EventTime is set.
-func (k KeyedStream[K, T]) DeduplicateLate(id string, opt DedupOptions) (kept, late Stream[T]) {
+func (k KeyedStream[K, T]) DeduplicateLate[_ lazy](id string, opt DedupOptions) (kept, late Stream[T]) {
 	job := k.s.job
 	switch {
 	case opt.TTL < 0:

@@ -27,8 +27,8 @@ type Pairs[K comparable, T, U any] struct {
 	above    bool // from is exclusive
 	below    bool // to is exclusive
 
-	lateLeft  func(Stream[T])
-	lateRight func(Stream[U])
+	lateLeft  *Stream[T]
+	lateRight *Stream[U]
 	location  string
 }
 
@@ -50,16 +50,16 @@ func (p Pairs[K, T, U]) ToExclusive() Pairs[K, T, U] {
 	return p
 }
 
-// LateLeft has build called with the stream of l that come late, once the join
-// is built: by Inner, Left, Right or Full.
-func (p Pairs[K, T, U]) LateLeft(build func(late Stream[T])) Pairs[K, T, U] {
-	p.lateLeft = build
+// LateLeft sets *into to the stream of l that come late, once the join is made
+// by one of the methods below.
+func (p Pairs[K, T, U]) LateLeft(into *Stream[T]) Pairs[K, T, U] {
+	p.lateLeft = into
 	return p
 }
 
 // LateRight is [Pairs.LateLeft] for the other side.
-func (p Pairs[K, T, U]) LateRight(build func(late Stream[U])) Pairs[K, T, U] {
-	p.lateRight = build
+func (p Pairs[K, T, U]) LateRight(into *Stream[U]) Pairs[K, T, U] {
+	p.lateRight = into
 	return p
 }
 
@@ -159,10 +159,10 @@ func addPairs[K comparable, T, U, Out any](p Pairs[K, T, U], id string, left, ri
 			return &operator.IntervalJoin[K, T, U, Out]{From: from, To: to, KeepLeft: left, KeepRight: right, Join: join()}
 		})})
 	if p.lateLeft != nil {
-		p.lateLeft(Stream[T]{job: job, node: n, port: 1})
+		*p.lateLeft = Stream[T]{job: job, node: n, port: 1}
 	}
 	if p.lateRight != nil {
-		p.lateRight(Stream[U]{job: job, node: n, port: 2})
+		*p.lateRight = Stream[U]{job: job, node: n, port: 2}
 	}
 	return Stream[Out]{job: job, node: n}
 }

@@ -13,7 +13,7 @@ func (s Stream[T]) SortByEventTime[_ lazy](id string) Stream[T] {
 
 // SortByEventTimeLate is [Stream.SortByEventTime] with the records that come
 // when event time has passed them already on the second stream.
-func (s Stream[T]) SortByEventTimeLate(id string) (sorted, late Stream[T]) {
+func (s Stream[T]) SortByEventTimeLate[_ lazy](id string) (sorted, late Stream[T]) {
 	stores[T](s.job, "sort "+id+": records that wait")
 	n := s.then("", id, func() operator.Operator { return &operator.Sort[uint8, T]{Unkeyed: true} })
 	return Stream[T]{job: s.job, node: n}, Stream[T]{job: s.job, node: n, port: 1}
@@ -28,7 +28,7 @@ func (k KeyedStream[K, T]) SortByEventTime[_ lazy](id string) Stream[T] {
 
 // SortByEventTimeLate is [KeyedStream.SortByEventTime] with the late records on
 // the second stream.
-func (k KeyedStream[K, T]) SortByEventTimeLate(id string) (sorted, late Stream[T]) {
+func (k KeyedStream[K, T]) SortByEventTimeLate[_ lazy](id string) (sorted, late Stream[T]) {
 	job := k.s.job
 	stores[T](job, "sort "+id+": records that wait")
 	n := k.then(id, func() operator.Operator { return &operator.Sort[K, T]{} })
