@@ -45,8 +45,8 @@ type Slices[K comparable, In, Acc, R any] struct {
 	Result func(out *R, key K, w Window, acc *Acc)
 	// Results, if not nil, takes the place of Result and emits any number.
 	Results func(key K, w Window, acc *Acc, emit func(R))
-	// Grows says that accumulators are slices which are only appended to, of
-	// values that nobody changes.
+	// Grows says that accumulators point to nothing but slices that are only
+	// appended to, so that a snapshot may read them while the operator works.
 	Grows bool
 
 	env     *Env

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -45,7 +46,8 @@ type Windowed[K comparable, In, Acc, R any] struct {
 
 	env    *Env
 	late   lateOutput[In]
-	sides  []windowSide
+	sides  []declaredSide
+	failed error
 	parked []windowParked
 	accs   *codec.Codec[Acc]
 	needs  TriggerNeeds
@@ -64,17 +66,39 @@ type Windowed[K comparable, In, Acc, R any] struct {
 	now int64 // processing time of this call
 }
 
-// windowSide is a declared side output, an Emitter.
-type windowSide interface {
+// A WindowSide is a side output of a window function.
+type WindowSide interface {
 	Flush() error
-	Connect(r any)
+	// Accept connects a receiver, if it is one of the right type.
+	Accept(r any) error
 	Open(env *Env)
+}
+
+type declaredSide struct {
+	port int
+	WindowSide
+}
+
+// WindowEmitter is a WindowSide for records of V.
+type WindowEmitter[V any] struct {
+	Emitter[V]
+	Name string
+}
+
+// Accept implements [WindowSide].
+func (e *WindowEmitter[V]) Accept(r any) error {
+	if _, ok := r.(Receiver[V]); !ok {
+		return fmt.Errorf("side output %q: setup declares it as one of %T and it is read as another type", e.Name, *new(V))
+	}
+	e.Connect(r)
+	return nil
 }
 
 // windowParked is a receiver that came before Setup declared its port.
 type windowParked struct {
 	port int
-	r    any
+	name string
+	r    any // nil in one that only tells the name
 }
 
 // Scope is the key and the window that the code of a window operator is called
@@ -147,7 +171,7 @@ func (o *Windowed[K, In, Acc, R]) Open(env *Env) (err error) {
 	}
 	o.rows = table.New[winKey[K], winRow[Acc]](o.groups, table.Options{})
 	o.spans = table.New[K, []span](o.groups, table.Options{})
-	o.event, o.proc = newWindowTimers[K](o.groups), newWindowTimers[K](o.groups)
+	o.event, o.proc = newWindowTimers(o.groups, o.keys), newWindowTimers(o.groups, o.keys)
 	o.Watermark = watermark.None
 	o.ctx.host = o
 	o.Out.Open(env)
@@ -158,13 +182,7 @@ func (o *Windowed[K, In, Acc, R]) Open(env *Env) (err error) {
 		o.Setup(o)
 		cur.Op = ""
 	}
-	for _, c := range o.parked {
-		if c.port-2 >= len(o.sides) {
-			return fmt.Errorf("side output %d is read but setup did not declare it", c.port)
-		}
-		o.sides[c.port-2].Connect(c.r)
-	}
-	return nil
+	return o.connectSides()
 }
 
 // DefaultTrigger is the trigger of windows whose user chose none.
@@ -181,11 +199,46 @@ func DefaultTrigger(a *Assigner) Trigger {
 // Env is where the operator runs.
 func (o *Windowed[K, In, Acc, R]) Env() *Env { return o.env }
 
-// AddSide declares the next side output and returns its port.
-func (o *Windowed[K, In, Acc, R]) AddSide(s windowSide) int {
+// AddSide declares a side output. Ports are told apart by their number, which
+// outsiders know as well; they begin with 2.
+func (o *Windowed[K, In, Acc, R]) AddSide(port int, s WindowSide) {
+	for _, d := range o.sides {
+		if d.port == port {
+			panic("a side output is declared twice")
+		}
+	}
 	s.Open(o.env)
-	o.sides = append(o.sides, s)
-	return len(o.sides) + 1
+	o.sides = append(o.sides, declaredSide{port, s})
+}
+
+// ReadsSide tells, before Open, the name of the side output behind port, for
+// errors. Reading one that Setup does not declare makes Open fail.
+func (o *Windowed[K, In, Acc, R]) ReadsSide(port int, name string) {
+	o.parked = append(o.parked, windowParked{port: port, name: name})
+}
+
+// connectSides connects the receivers of side outputs.
+func (o *Windowed[K, In, Acc, R]) connectSides() error {
+	for _, c := range o.parked {
+		i := slices.IndexFunc(o.sides, func(d declaredSide) bool { return d.port == c.port })
+		switch {
+		case i < 0 && c.r == nil:
+			return fmt.Errorf("side output %q is read but setup did not declare it", c.name)
+		case i < 0:
+		case c.r != nil:
+			if err := o.sides[i].Accept(c.r); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Fail makes the operator end with err once the record or timer is handled.
+func (o *Windowed[K, In, Acc, R]) Fail(err error) {
+	if o.failed == nil {
+		o.failed = err
+	}
 }
 
 // Emit sends a result of the window in effect.
@@ -205,7 +258,7 @@ func (o *Windowed[K, In, Acc, R]) Connect(port int, r any) {
 	case 1:
 		o.late.out.Connect(r)
 	default:
-		o.parked = append(o.parked, windowParked{port, r})
+		o.parked = append(o.parked, windowParked{port: port, r: r})
 	}
 }
 
@@ -242,7 +295,7 @@ func (o *Windowed[K, In, Acc, R]) Receive(b *record.Batch[In]) error {
 	for _, i := range b.Live() {
 		cur.Op, cur.Row = o.env.Name, i
 		o.enter(b.Words[i], keys[i])
-		if err := o.record(&b.Rows[i], b.Times[i]); err != nil {
+		if err := cmp.Or(o.record(&b.Rows[i], b.Times[i]), o.failed); err != nil {
 			return err
 		}
 	}
@@ -436,6 +489,9 @@ func (o *Windowed[K, In, Acc, R]) fire(t *windowTimers[K], to int64, processing 
 		cur.Op = o.env.Name
 		o.enter(e.word, e.key.Key)
 		o.timer(e.key.window(), e.at, processing)
+		if o.failed != nil {
+			return false, fmt.Errorf("window %v of key %v: %w", o.Window, o.Global.Key, o.failed)
+		}
 		if n%yieldEvery == 0 && o.env.Yield() {
 			done = false
 			break

@@ -341,9 +341,9 @@ func windowedOp[Acc any](a Assigner, lateness int64, agg Aggregate[rec, Acc], r 
 	}
 }
 
-// history feeds a random history to an operator and the model, and compares
+// windowHistory feeds a random history to an operator and the model, and compares
 // after each step.
-func history(t *testing.T, seed uint64, name string, m *model, mk func() Operator) {
+func windowHistory(t *testing.T, seed uint64, name string, m *model, mk func() Operator) {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 17))
 	d := newDrive(t, rng, mk, true)
@@ -392,8 +392,8 @@ func history(t *testing.T, seed uint64, name string, m *model, mk func() Operato
 	check("after the end")
 }
 
-// timed are the kinds of windows that do not depend on the records.
-var timed = map[string]Assigner{
+// timedWindows are the kinds of windows that do not depend on the records.
+var timedWindows = map[string]Assigner{
 	"tumbling 10":         {Size: 10, Slide: 10},
 	"tumbling 10 offset":  {Size: 10, Slide: 10, Offset: 3},
 	"tumbling 1":          {Size: 1, Slide: 1},
@@ -412,11 +412,11 @@ var timed = map[string]Assigner{
 // firings cut and the operator restored from a snapshot between any two calls,
 // sliced windows are those of the definition.
 func TestSlicedWindowsAreThoseOfTheDefinition(t *testing.T) {
-	for name, a := range timed {
-		for seed := range uint64(60) {
-			history(t, seed, name+" sum", newModel(a, 0, sumOf), slicesOp(a, sumAgg, sumResult))
-			history(t, seed, name+" max", newModel(a, 0, bestOf), slicesOp(a, maxAgg, maxResult))
-			history(t, seed, name+" list", newModel(a, 0, listOf), slicesOp(a, listAgg, listResult))
+	for name, a := range timedWindows {
+		for seed := range uint64(40) {
+			windowHistory(t, seed, name+" sum", newModel(a, 0, sumOf), slicesOp(a, sumAgg, sumResult))
+			windowHistory(t, seed, name+" max", newModel(a, 0, bestOf), slicesOp(a, maxAgg, maxResult))
+			windowHistory(t, seed, name+" list", newModel(a, 0, listOf), slicesOp(a, listAgg, listResult))
 		}
 	}
 }
@@ -426,15 +426,30 @@ func TestWindowsWithLatenessAreThoseOfTheDefinition(t *testing.T) {
 		"session 5": {Kind: SessionWindows, Gap: 5},
 		"session 1": {Kind: SessionWindows, Gap: 1},
 	}
-	for name, a := range timed {
+	for name, a := range timedWindows {
 		all[name] = a
 	}
 	for name, a := range all {
-		for seed := range uint64(30) {
+		for seed := range uint64(10) {
 			for _, l := range []int64{0, 1, 25} {
-				history(t, seed, name+" sum", newModel(a, l, sumOf), windowedOp(a, l, sumAgg, sumResult))
-				history(t, seed, name+" list", newModel(a, l, listOf), windowedOp(a, l, listAgg, listResult))
+				windowHistory(t, seed, name+" sum", newModel(a, l, sumOf), windowedOp(a, l, sumAgg, sumResult))
+				windowHistory(t, seed, name+" list", newModel(a, l, listOf), windowedOp(a, l, listAgg, listResult))
 			}
+		}
+	}
+}
+
+func sessionsOp[Acc any](gap int64, agg Aggregate[rec, Acc], r func(*out, int64, Window, *Acc)) func() Operator {
+	return func() Operator { return &Sessions[int64, rec, Acc, out]{Gap: gap, Agg: agg, Result: r} }
+}
+
+func TestSessionsAreThoseOfTheDefinition(t *testing.T) {
+	for _, gap := range []int64{1, 3, 8, 30} {
+		a := Assigner{Kind: SessionWindows, Gap: gap}
+		name := fmt.Sprintf("session %d", gap)
+		for seed := range uint64(200) {
+			windowHistory(t, seed, name+" sum", newModel(a, 0, sumOf), sessionsOp(gap, sumAgg, sumResult))
+			windowHistory(t, seed, name+" list", newModel(a, 0, listOf), sessionsOp(gap, listAgg, listResult))
 		}
 	}
 }

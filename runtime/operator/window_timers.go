@@ -3,6 +3,7 @@ package operator
 import (
 	"cmp"
 
+	"github.com/millrace/millrace/runtime/codec"
 	"github.com/millrace/millrace/state/keygroup"
 	"github.com/millrace/millrace/state/table"
 )
@@ -52,10 +53,11 @@ func (e *timerEntry[K]) less(o *timerEntry[K]) bool {
 type windowTimers[K comparable] struct {
 	set  *table.Table[timerKey[K], struct{}]
 	heap []timerEntry[K]
+	keys *codec.Codec[K]
 }
 
-func newWindowTimers[K comparable](groups keygroup.Range) *windowTimers[K] {
-	return &windowTimers[K]{set: table.New[timerKey[K], struct{}](groups, table.Options{})}
+func newWindowTimers[K comparable](groups keygroup.Range, keys *codec.Codec[K]) *windowTimers[K] {
+	return &windowTimers[K]{set: table.New[timerKey[K], struct{}](groups, table.Options{}), keys: keys}
 }
 
 // add sets a timer; word is the key's.
@@ -64,6 +66,7 @@ func (t *windowTimers[K]) add(word uint64, k winKey[K], at int64) {
 	if _, created := t.set.Upsert(t.word(word, tk), tk); !created {
 		return
 	}
+	t.keys.Own(&k.Key) // it may be borrowed from a batch
 	t.push(timerEntry[K]{at, word, k})
 }
 
