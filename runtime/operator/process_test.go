@@ -144,7 +144,9 @@ func TestProcessFunctionsConform(t *testing.T) {
 				}}
 			}})
 		optest.Conform(t, optest.Story{Keyed: true, Calls: calls, Ports: []optest.PortReader{optest.Port[int64](0)},
-			New: func() operator.Operator { return operator.RollingReduce[string](func(a, b int64) int64 { return a*3 + b }) }})
+			New: func() operator.Operator {
+				return operator.RollingReduce[string](func(a, b int64) int64 { return a*3 + b })
+			}})
 	}
 }
 
