@@ -101,7 +101,7 @@ type latenessWriter struct {
 func (w *latenessWriter) Write(_ context.Context, recs []Pair) error {
 	now := w.pace.Now()
 	if w.rows == 0 {
-		w.t.arrived()
+		w.t.Arrived()
 	}
 	w.rows += int64(len(recs))
 	for i := range recs {

@@ -27,6 +27,8 @@ type Params struct {
 	// Input is a file or directory to read; Output a directory to write
 	// results to. Empty for none.
 	Input, Output string
+	// SideInput is the table that a Nexmark query joins with.
+	SideInput string
 	// Bytes is how much text to make.
 	Bytes int64
 	// Size and Slide are those of a sliding window.

@@ -52,7 +52,7 @@ key.`,
 						rows := int64(0)
 						op.OnRecordRef(func(*Wide) error {
 							if rows == 0 {
-								r.Results.arrived()
+								r.Results.Arrived()
 							}
 							rows++
 							return nil

@@ -26,8 +26,14 @@ func (t *Tally) First() time.Time {
 	return time.Time{}
 }
 
-// arrived notes the first record.
-func (t *Tally) arrived() { t.first.CompareAndSwap(0, time.Now().UnixNano()) }
+// Add counts n records.
+func (t *Tally) Add(n int64) { t.rows.Add(n) }
+
+// Arrived notes that a record has come; the first call counts.
+func (t *Tally) Arrived() { t.first.CompareAndSwap(0, time.Now().UnixNano()) }
+
+// Discard returns a sink that counts records in t and forgets them.
+func Discard[T any](t *Tally) millrace.Sink[T] { return discard[T]{t} }
 
 // discard is a sink that counts records in t and forgets them.
 type discard[T any] struct{ t *Tally }
@@ -45,7 +51,7 @@ type discardWriter[T any] struct {
 // Write implements [millrace.Writer].
 func (w *discardWriter[T]) Write(_ context.Context, recs []T) error {
 	if w.rows == 0 {
-		w.t.arrived()
+		w.t.Arrived()
 	}
 	w.rows += int64(len(recs))
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace"
+	"github.com/millrace/millrace/benchmarks/jobs"
 )
 
 // delay is how far the watermark is behind the newest event. The reference's
@@ -73,7 +74,7 @@ type generated[T any] struct {
 	stamp  func(rows []T, times []int64)
 	rate   int64 // events of all kinds a second; 0 for as fast as can be
 	events int64
-	read   *Tally
+	read   *jobs.Tally
 }
 
 // Bounded implements [millrace.Source]. The splits do end, but must be read
@@ -167,14 +168,14 @@ func (r *generatedReader[T]) Position() millrace.Position {
 
 // Close implements [millrace.Reader].
 func (r *generatedReader[T]) Close() error {
-	r.read.add(r.cursor.Passed())
+	r.read.Add(r.cursor.Passed())
 	return nil
 }
 
 // inputFile is a source of the events in a file.
 type inputFile struct {
 	path string
-	read *Tally
+	read *jobs.Tally
 }
 
 // Bounded implements [millrace.Source].
@@ -213,7 +214,7 @@ type fileReader struct {
 	in      *Reader
 	scratch []Event
 	read    int64
-	tally   *Tally
+	tally   *jobs.Tally
 }
 
 // ReadsInline implements [millrace.InlineReader].
@@ -261,6 +262,6 @@ func (r *fileReader) Position() millrace.Position {
 
 // Close implements [millrace.Reader].
 func (r *fileReader) Close() error {
-	r.tally.add(r.read)
+	r.tally.Add(r.read)
 	return r.in.Close()
 }

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace"
+	"github.com/millrace/millrace/benchmarks/jobs"
 )
 
 // logged is a row of q10.
@@ -21,7 +22,7 @@ type logged struct {
 	Minute                           Minute
 }
 
-func logBids(p *plan) error {
+func logBids(p *plan) {
 	rows := p.bids().MapTo(func(b *Bid, r *logged) {
 		*r = logged{b.Auction, b.Bidder, b.Price, b.DateTime, b.Extra, dayOf(b.DateTime), minuteOf(b.DateTime)}
 	})
@@ -40,7 +41,6 @@ func logBids(p *plan) error {
 		})
 	}
 	rows.To("files", sink)
-	return nil
 }
 
 // partitionSink writes rows to files of CSV in a folder for each minute of
@@ -50,7 +50,7 @@ func logBids(p *plan) error {
 // complete, and a folder in which all are has a file _SUCCESS.
 type partitionSink struct {
 	dir   string
-	tally *Tally // may be nil
+	tally *jobs.Tally // may be nil
 }
 
 // OpenWriter implements [millrace.Sink].
@@ -89,7 +89,7 @@ type partitionFile struct {
 // Write implements [millrace.Writer].
 func (w *partitionWriter) Write(_ context.Context, rows []logged) error {
 	if w.rows == 0 && w.tally != nil {
-		w.tally.arrived()
+		w.tally.Arrived()
 	}
 	for i := range rows {
 		r := &rows[i]
@@ -185,7 +185,7 @@ func (w *partitionWriter) Flush(context.Context) error {
 // Close implements [millrace.Writer].
 func (w *partitionWriter) Close() error {
 	if w.tally != nil {
-		w.tally.add(w.rows)
+		w.tally.Add(w.rows)
 		w.rows = 0
 	}
 	var errs []error

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/millrace/millrace"
+	"github.com/millrace/millrace/benchmarks/jobs"
 )
 
 // A Query is one of the benchmark's queries as a streaming job.
@@ -23,7 +24,7 @@ type Query struct {
 	// read builds the source alone, with everything the query reads.
 	read func(p *plan)
 	// build builds the job.
-	build func(p *plan) error
+	build func(p *plan)
 }
 
 // Queries returns the queries in the order of their numbers. There is no q6:
@@ -35,8 +36,13 @@ func Queries() []Query {
 		{"q2", "bids on every 123rd auction", readBids, selectAuctions},
 		{"q3", "who sells in category 10 in three states", readHouse, localSellers},
 		{"q4", "average winning price of each category", readMarket, categoryAverages},
+		{"q5", "auctions with the most bids in the last 10 s, every 2 s", readBids, hotAuctions},
+		{"q7", "highest bids of every 10 s", readBids, highestBids},
+		{"q8", "people who joined and sold something within the same 10 s", readHouse, newSellers},
 		{"q9", "winning bid of each auction", readMarket, winningBids},
 		{"q10", "every bid, logged to files by the minute", readBids, logBids},
+		{"q11", "bids of each bidder by session", readBids, bidderSessions},
+		{"q12", "bids of each bidder every 10 s of processing time", readBids, bidderTurns},
 		{"q13", "bids with a value from a table in a file", readBids, enrichBids},
 		{"q14", "bids of a price range with what can be computed of them", readBids, calculate},
 		{"q15", "bids, bidders and auctions of each day, by price", readBids, dayStatistics},
@@ -90,19 +96,20 @@ type Setup struct {
 	Files string
 }
 
-// A Run is one execution of a query: it is built into a job once.
+// A Run is one execution of a query: it is built into one job.
 type Run struct {
 	query Query
 	setup Setup
 	gen   *Generator // nil if there is an input
-	sink  *Tally
-	feed  *Tally // of events read
+	side  *sideInput // of q13
+	sink  *jobs.Tally
+	feed  *jobs.Tally // of events read
 }
 
 // NewRun checks a setup. Rows that reach the end of the job are counted in
 // results; for updating queries these are all rows sent, one for each update.
-func (q Query) NewRun(s Setup, results *Tally) (*Run, error) {
-	r := &Run{query: q, setup: s, sink: results, feed: &Tally{}}
+func (q Query) NewRun(s Setup, results *jobs.Tally) (*Run, error) {
+	r := &Run{query: q, setup: s, sink: results, feed: &jobs.Tally{}}
 	if s.Input == "" {
 		if s.Events.Events == 0 {
 			return nil, fmt.Errorf("%s: no number of events given", q.Name)
@@ -112,8 +119,14 @@ func (q Query) NewRun(s Setup, results *Tally) (*Run, error) {
 			return nil, fmt.Errorf("%s: %w", q.Name, err)
 		}
 	}
-	if q.Name == "q13" && s.SideInput == "" {
-		return nil, fmt.Errorf("%s: no side input given", q.Name)
+	if q.Name == "q13" {
+		if s.SideInput == "" {
+			return nil, fmt.Errorf("%s: no side input given", q.Name)
+		}
+		var err error
+		if r.side, err = readSideInput(s.SideInput); err != nil {
+			return nil, fmt.Errorf("%s: %w", q.Name, err)
+		}
 	}
 	if q.Name == "q10" && s.Files == "" {
 		if s.Output == "" {
@@ -125,13 +138,11 @@ func (q Query) NewRun(s Setup, results *Tally) (*Run, error) {
 }
 
 // Build adds the query's operators to j.
-func (r *Run) Build(j *millrace.Job) error {
-	return r.query.build(&plan{Run: r, job: j})
-}
+func (r *Run) Build(j *millrace.Job) { r.query.build(&plan{Run: r, job: j}) }
 
 // BuildSource adds only the query's source, with a sink that counts the
 // records in results and throws them away: what reading alone costs.
-func (r *Run) BuildSource(j *millrace.Job, results *Tally) {
+func (r *Run) BuildSource(j *millrace.Job, results *jobs.Tally) {
 	only := *r
 	only.sink = results
 	only.setup.Output = ""

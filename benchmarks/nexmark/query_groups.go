@@ -88,7 +88,7 @@ type news struct {
 	Fresh   ranksSeen
 }
 
-func dayStatistics(p *plan) error {
+func dayStatistics(p *plan) {
 	rows := p.bids().
 		FlatMapRef(func(b *Bid, send func(sighting)) {
 			day, rank := dayOf(b.DateTime), uint8(rank(b.Price))
@@ -126,7 +126,6 @@ func dayStatistics(p *plan) error {
 		dst = appendDay(dst, `{"day":`, r.Day)
 		return append(appendStatistics(dst, r), '}')
 	})
-	return nil
 }
 
 // channelDay is the key of q16.
@@ -149,7 +148,7 @@ type channelFigures struct {
 	statistics
 }
 
-func channelStatistics(p *plan) error {
+func channelStatistics(p *plan) {
 	rows := p.bids().
 		MapTo(func(b *Bid, r *channelBid) {
 			*r = channelBid{channelDay{b.Channel, dayOf(b.DateTime)}, minuteOf(b.DateTime), uint8(rank(b.Price)), b.Bidder, b.Auction}
@@ -179,7 +178,6 @@ func channelStatistics(p *plan) error {
 		dst = appendMinute(dst, `,"minute":`, r.Minute)
 		return append(appendStatistics(dst, &r.statistics), '}')
 	})
-	return nil
 }
 
 // auctionDay is the key of q17.
@@ -201,7 +199,7 @@ type auctionFigures struct {
 	Least, Greatest, Prices int64 // Prices is their sum
 }
 
-func auctionStatistics(p *plan) error {
+func auctionStatistics(p *plan) {
 	rows := p.bids().
 		MapTo(func(b *Bid, r *priced) { *r = priced{auctionDay{b.Auction, dayOf(b.DateTime)}, b.Price} }).
 		KeyByRef(func(r *priced) auctionDay { return r.auctionDay }).
@@ -232,7 +230,6 @@ func auctionStatistics(p *plan) error {
 		dst = appendInt(dst, `,"avg_price":`, r.Prices/r.Bids[0])
 		return append(appendInt(dst, `,"sum_price":`, r.Prices), '}')
 	})
-	return nil
 }
 
 // pair is the key of q18.
@@ -244,7 +241,7 @@ type lastBid struct {
 	Set bool
 }
 
-func lastBids(p *plan) error {
+func lastBids(p *plan) {
 	rows := p.bids().
 		KeyByRef(func(b *Bid) pair { return pair{b.Bidder, b.Auction} }).
 		Process("last-bids", func(op *millrace.Op[pair, Bid, Bid]) {
@@ -258,7 +255,6 @@ func lastBids(p *plan) error {
 			})
 		})
 	emitFinal(p, rows, func(r *Bid) pair { return pair{r.Bidder, r.Auction} }, appendBid)
-	return nil
 }
 
 const topCount = 10
@@ -281,7 +277,7 @@ type slot struct {
 	Rank    int
 }
 
-func topBids(p *plan) error {
+func topBids(p *plan) {
 	rows := p.bids().KeyByRef(func(b *Bid) int64 { return b.Auction }).
 		Process("top-bids", func(op *millrace.Op[int64, Bid, ranked]) {
 			tops := op.Value[top]("top")
@@ -307,5 +303,4 @@ func topBids(p *plan) error {
 		dst = appendBid(dst, &r.Bid)
 		return append(appendInt(dst[:len(dst)-1], `,"rank_number":`, int64(r.Rank)), '}')
 	})
-	return nil
 }

@@ -20,7 +20,7 @@ type localParty struct {
 	Auctions []int64
 }
 
-func localSellers(p *plan) error {
+func localSellers(p *plan) {
 	rows := p.events(KindPerson, KindAuction).
 		FilterRef(func(e *Event) bool {
 			if e.Kind == KindAuction {
@@ -56,7 +56,6 @@ func localSellers(p *plan) error {
 		dst = appendString(dst, `,"state":`, r.State)
 		return append(appendInt(dst, `,"id":`, r.ID), '}')
 	})
-	return nil
 }
 
 // personOf returns the person an event is about: who joins, sells or bids.
@@ -106,7 +105,7 @@ type priceChange struct{ Category, Sum, Count int64 }
 // categoryAverage is a row of q4.
 type categoryAverage struct{ ID, Final int64 }
 
-func categoryAverages(p *plan) error {
+func categoryAverages(p *plan) {
 	rows := p.events(KindAuction, KindBid).
 		MapTo(func(e *Event, m *move) {
 			if e.Kind == KindBid {
@@ -133,7 +132,6 @@ func categoryAverages(p *plan) error {
 		dst = appendInt(dst, `{"id":`, r.ID)
 		return append(appendInt(dst, `,"final":`, r.Final), '}')
 	})
-	return nil
 }
 
 // winningPrices tells how the winning prices of auctions change.
@@ -206,7 +204,7 @@ type winning struct {
 	Bid     contender
 }
 
-func winningBids(p *plan) error {
+func winningBids(p *plan) {
 	rows := p.events(KindAuction, KindBid).KeyByRef(auctionOf).
 		Process("winning-bids", func(op *millrace.Op[int64, Event, winning]) {
 			contests := op.Value[contest]("contest")
@@ -251,7 +249,6 @@ func winningBids(p *plan) error {
 		dst = appendTime(dst, `,"bid_dateTime":`, r.Bid.DateTime)
 		return append(appendString(dst, `,"bid_extra":`, r.Bid.Extra), '}')
 	})
-	return nil
 }
 
 // take makes b the winner if it is valid for a and beats the winner: by its
@@ -279,7 +276,7 @@ type listing struct {
 	Bids     []Bid
 }
 
-func expandBids(p *plan) error {
+func expandBids(p *plan) {
 	rows := p.events(KindAuction, KindBid).
 		FilterRef(func(e *Event) bool { return e.Kind == KindBid || e.Auction.Category == 10 }).
 		KeyByRef(auctionOf).
@@ -312,7 +309,6 @@ func expandBids(p *plan) error {
 		dst = appendString(dst, `,"bid_extra":`, b.Extra)
 		return append(appendListing(dst, a), '}')
 	})
-	return nil
 }
 
 // appendListing appends the columns of an auction as q20 and q23 call them.
@@ -348,7 +344,7 @@ type profile struct {
 	Bids     []personBid
 }
 
-func bidderProfiles(p *plan) error {
+func bidderProfiles(p *plan) {
 	rows := p.events(KindPerson, KindBid).KeyByRef(personOf).
 		Process("profiles", func(op *millrace.Op[int64, Event, profiled]) {
 			profiles := op.Value[profile]("profile")
@@ -392,5 +388,4 @@ func bidderProfiles(p *plan) error {
 		dst = appendString(dst, `,"person_extra":`, r.Person.Extra)
 		return append(appendListing(dst, r.Auction), '}')
 	})
-	return nil
 }

@@ -14,11 +14,10 @@ type passed struct {
 	Extra                            string
 }
 
-func passBids(p *plan) error {
+func passBids(p *plan) {
 	emit(p, p.bids().MapTo(func(b *Bid, r *passed) {
 		*r = passed{b.Auction, b.Bidder, b.Price, b.DateTime, b.Extra}
 	}), appendPassed)
-	return nil
 }
 
 func appendPassed(dst []byte, r *passed) []byte {
@@ -37,7 +36,7 @@ type converted struct {
 	Extra           string
 }
 
-func convertPrices(p *plan) error {
+func convertPrices(p *plan) {
 	emit(p, p.bids().MapTo(func(b *Bid, r *converted) {
 		*r = converted{b.Auction, b.Bidder, inEuro(b.Price), b.DateTime, b.Extra}
 	}), func(dst []byte, r *converted) []byte {
@@ -47,13 +46,12 @@ func convertPrices(p *plan) error {
 		dst = appendTime(dst, `,"dateTime":`, r.DateTime)
 		return append(appendString(dst, `,"extra":`, r.Extra), '}')
 	})
-	return nil
 }
 
 // offer is a row of q2.
 type offer struct{ Auction, Price int64 }
 
-func selectAuctions(p *plan) error {
+func selectAuctions(p *plan) {
 	emit(p, p.bids().
 		FilterRef(func(b *Bid) bool { return b.Auction%123 == 0 }).
 		MapTo(func(b *Bid, r *offer) { *r = offer{b.Auction, b.Price} }),
@@ -61,7 +59,6 @@ func selectAuctions(p *plan) error {
 			dst = appendInt(dst, `{"auction":`, r.Auction)
 			return append(appendInt(dst, `,"price":`, r.Price), '}')
 		})
-	return nil
 }
 
 // enriched is a row of q13.
@@ -70,11 +67,8 @@ type enriched struct {
 	Value                            string
 }
 
-func enrichBids(p *plan) error {
-	table, err := readSideInput(p.setup.SideInput)
-	if err != nil {
-		return err
-	}
+func enrichBids(p *plan) {
+	table := p.side
 	emit(p, p.bids().FlatMapRef(func(b *Bid, send func(enriched)) {
 		for _, value := range table.of(b.Auction) {
 			send(enriched{b.Auction, b.Bidder, b.Price, b.DateTime, value})
@@ -86,7 +80,6 @@ func enrichBids(p *plan) error {
 		dst = appendTime(dst, `,"dateTime":`, r.DateTime)
 		return append(appendString(dst, `,"value":`, r.Value), '}')
 	})
-	return nil
 }
 
 // calculated is a row of q14.
@@ -99,7 +92,7 @@ type calculated struct {
 	Count           int64 // of the letter c in Extra
 }
 
-func calculate(p *plan) error {
+func calculate(p *plan) {
 	emit(p, p.bids().
 		FilterRef(func(b *Bid) bool {
 			d := inEuro(b.Price)
@@ -116,7 +109,6 @@ func calculate(p *plan) error {
 		dst = appendString(dst, `,"extra":`, r.Extra)
 		return append(appendInt(dst, `,"c_counts":`, r.Count), '}')
 	})
-	return nil
 }
 
 func timeType(millis int64) string {
@@ -139,7 +131,7 @@ type channelled struct {
 	Channel, ID            string
 }
 
-func channelIDs(p *plan) error {
+func channelIDs(p *plan) {
 	emit(p, p.bids().FlatMapRef(func(b *Bid, send func(channelled)) {
 		if id, ok := channelID(b.Channel, b.URL); ok {
 			send(channelled{b.Auction, b.Bidder, b.Price, b.Channel, id})
@@ -151,7 +143,6 @@ func channelIDs(p *plan) error {
 		dst = appendString(dst, `,"channel":`, r.Channel)
 		return append(appendString(dst, `,"channel_id":`, r.ID), '}')
 	})
-	return nil
 }
 
 // channelID returns the id of a channel, or that of the URL as the reference's
@@ -213,7 +204,7 @@ type located struct {
 	Dirs                   [3]text
 }
 
-func urlDirectories(p *plan) error {
+func urlDirectories(p *plan) {
 	emit(p, p.bids().MapTo(func(b *Bid, r *located) {
 		*r = located{b.Auction, b.Bidder, b.Price, b.Channel, directories(b.URL)}
 	}), func(dst []byte, r *located) []byte {
@@ -225,7 +216,6 @@ func urlDirectories(p *plan) error {
 		dst = appendText(dst, `,"dir2":`, r.Dirs[1])
 		return append(appendText(dst, `,"dir3":`, r.Dirs[2]), '}')
 	})
-	return nil
 }
 
 // directories returns the fourth, fifth and sixth of the parts of url that its

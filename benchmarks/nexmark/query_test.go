@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace"
+	"github.com/millrace/millrace/benchmarks/jobs"
 )
 
 // manner is a way to run a job that must not change its result.
@@ -59,18 +60,14 @@ func runQuery(t testing.TB, q Query, s Setup, opt millrace.RunOptions) int64 {
 
 func tryQuery(t testing.TB, q Query, s Setup, opt millrace.RunOptions) (rows, events int64, err error) {
 	t.Helper()
-	var sent Tally
+	var sent jobs.Tally
 	r, err := q.NewRun(s, &sent)
 	if err != nil {
 		return 0, 0, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	err = millrace.RunWith(ctx, q.Name, opt, func(j *millrace.Job) {
-		if err := r.Build(j); err != nil {
-			t.Fatal(err)
-		}
-	})
+	err = millrace.RunWith(ctx, q.Name, opt, r.Build)
 	return sent.Rows(), r.Events(), err
 }
 
@@ -191,11 +188,11 @@ func TestRowsAreCountedWhereNoneAreWritten(t *testing.T) {
 
 func TestSourcesAloneReadEveryEvent(t *testing.T) {
 	for _, q := range Queries() {
-		r, err := q.NewRun(Setup{Events: Options{Events: 1234}, SideInput: "none", Files: "none"}, &Tally{})
+		r, err := q.NewRun(Setup{Events: Options{Events: 1234}, SideInput: sideInputFile(t), Files: "none"}, &jobs.Tally{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		var read Tally
+		var read jobs.Tally
 		err = millrace.RunWith(t.Context(), q.Name, millrace.RunOptions{Parallelism: 3}, func(j *millrace.Job) { r.BuildSource(j, &read) })
 		if err != nil {
 			t.Fatal(err)

@@ -7,33 +7,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"sync/atomic"
-	"time"
 
 	"github.com/millrace/millrace"
+	"github.com/millrace/millrace/benchmarks/jobs"
 )
-
-// A Tally counts records. Its parts add themselves once each, so that counting
-// costs nothing while a job runs.
-type Tally struct {
-	rows  atomic.Int64
-	first atomic.Int64 // Unix nanoseconds
-}
-
-// Rows is the number of records counted. It is complete when the job has ended.
-func (t *Tally) Rows() int64 { return t.rows.Load() }
-
-// First is when the first record arrived; zero if none has.
-func (t *Tally) First() time.Time {
-	if ns := t.first.Load(); ns != 0 {
-		return time.Unix(0, ns)
-	}
-	return time.Time{}
-}
-
-func (t *Tally) add(n int64) { t.rows.Add(n) }
-
-func (t *Tally) arrived() { t.first.CompareAndSwap(0, time.Now().UnixNano()) }
 
 // emit ends an appending query: all rows of s are the result.
 func emit[T any](p *plan, s millrace.Stream[T], print func(dst []byte, row *T) []byte) {
@@ -69,7 +46,7 @@ func write(p *plan, s millrace.Stream[line], final bool) {
 type lineSink struct {
 	path  string
 	final bool
-	tally *Tally
+	tally *jobs.Tally
 }
 
 // OpenWriter implements [millrace.Sink].
@@ -96,7 +73,7 @@ type lineWriter struct {
 // Write implements [millrace.Writer].
 func (w *lineWriter) Write(_ context.Context, lines []line) error {
 	if w.rows == 0 {
-		w.tally.arrived()
+		w.tally.Arrived()
 	}
 	w.rows += int64(len(lines))
 	for _, l := range lines {
@@ -148,7 +125,7 @@ func (w *lineWriter) Flush(context.Context) error {
 
 // Close implements [millrace.Writer].
 func (w *lineWriter) Close() error {
-	w.tally.add(w.rows)
+	w.tally.Add(w.rows)
 	w.rows = 0
 	err := w.file.Close()
 	if rerr := os.Remove(w.path + ".part"); rerr != nil && !errors.Is(rerr, os.ErrNotExist) {
@@ -158,44 +135,4 @@ func (w *lineWriter) Close() error {
 }
 
 // discardRows ends s in a sink that counts rows.
-func discardRows[T any](p *plan, s millrace.Stream[T]) { s.To("discard", discard[T]{p.sink}) }
-
-type discard[T any] struct{ tally *Tally }
-
-// OpenWriter implements [millrace.Sink].
-func (d discard[T]) OpenWriter(context.Context, millrace.Subtask) (millrace.Writer[T], error) {
-	return &discardWriter[T]{tally: d.tally}, nil
-}
-
-type discardWriter[T any] struct {
-	tally *Tally
-	rows  int64
-}
-
-// Write implements [millrace.Writer].
-func (w *discardWriter[T]) Write(_ context.Context, rows []T) error {
-	return w.count(len(rows))
-}
-
-// WriteBatch takes rows without closing the gaps between them.
-func (w *discardWriter[T]) WriteBatch(_ context.Context, _ []T, _ []int64, live []int32) error {
-	return w.count(len(live))
-}
-
-func (w *discardWriter[T]) count(n int) error {
-	if w.rows == 0 {
-		w.tally.arrived()
-	}
-	w.rows += int64(n)
-	return nil
-}
-
-// Flush implements [millrace.Writer].
-func (w *discardWriter[T]) Flush(context.Context) error { return nil }
-
-// Close implements [millrace.Writer].
-func (w *discardWriter[T]) Close() error {
-	w.tally.add(w.rows)
-	w.rows = 0
-	return nil
-}
+func discardRows[T any](p *plan, s millrace.Stream[T]) { s.To("discard", jobs.Discard[T](p.sink)) }
