@@ -35,4 +35,4 @@ build: ## the benchmark command and the examples, as static binaries in bin/
 	CGO_ENABLED=0 go -C examples build -o ../bin/ ./...
 
 clean:
-	rm -rf bin out
+	rm -rf bin out examples/out

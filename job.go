@@ -29,8 +29,15 @@ type Job struct {
 	opts  local.Options
 	fuses []func()
 
-	params params
-	ended  []func() error
+	params  params
+	ended   []func() error
+	aligned map[string]alignGroup
+}
+
+// alignGroup is a group of sources that stay together in event time.
+type alignGroup struct {
+	drift time.Duration
+	group *operator.Alignment
 }
 
 // Name returns the name given to [Main] or [Run].
@@ -225,6 +232,11 @@ func (j *Job) run(ctx context.Context, opt RunOptions) error {
 	}
 	return nil
 }
+
+// Fail records a mistake of the program, such as parameters that do not go
+// together. It is reported with the file and line of the call, beside all
+// others, and the job does not start.
+func (j *Job) Fail(format string, args ...any) { j.g.Fail(caller(), format, args...) }
 
 // OnEnd has f called when the job has ended without an error, in the process
 // that started it: the place to print what a bounded job found.

@@ -253,6 +253,16 @@ type Timestamps[T any] struct {
 	// event time; 30s after the first record. Negative means never: windows
 	// then wait for every split.
 	Idle time.Duration
+	// AlignGroup names a group of sources that are to stay together in event
+	// time, so that what joins them need not keep what the faster has read
+	// ahead. A split that is more than MaxDrift ahead of the slowest subtask of
+	// the group is not read until the others have come closer; idle ones do not
+	// count. Only right behind a source. Sources of one group give the same
+	// MaxDrift.
+	AlignGroup string
+	// MaxDrift is how far ahead of the slowest a split of the AlignGroup may
+	// be; at least 1ms.
+	MaxDrift time.Duration
 }
 
 // A WatermarkGenerator makes the watermarks of one split. It returns the event
@@ -304,6 +314,24 @@ func (s Stream[T]) Timestamps(t Timestamps[T]) Stream[T] {
 	case t.Idle < 0:
 		st.Idleness = watermark.Idleness{}
 	}
+	if t.AlignGroup != "" || t.MaxDrift != 0 {
+		switch was, ok := s.job.aligned[t.AlignGroup]; {
+		case t.AlignGroup == "":
+			s.job.g.Fail(loc, "Timestamps: MaxDrift %v without an AlignGroup", t.MaxDrift)
+		case t.MaxDrift < time.Millisecond:
+			s.job.g.Fail(loc, "Timestamps: MaxDrift %v of align group %q is less than 1ms", t.MaxDrift, t.AlignGroup)
+		case s.source == nil:
+			s.job.g.Fail(loc, "Timestamps: align group %q is only for what job.From returned", t.AlignGroup)
+		case ok && was.drift != t.MaxDrift:
+			s.job.g.Fail(loc, "Timestamps: MaxDrift %v of align group %q is %v elsewhere", t.MaxDrift, t.AlignGroup, was.drift)
+		case !ok:
+			if s.job.aligned == nil {
+				s.job.aligned = map[string]alignGroup{}
+			}
+			s.job.aligned[t.AlignGroup] = alignGroup{t.MaxDrift, operator.NewAlignment(t.MaxDrift)}
+		}
+		st.Align = s.job.aligned[t.AlignGroup].group
+	}
 	folded := false
 	n := s.then("Timestamps", "", func() operator.Operator {
 		if folded {
@@ -316,6 +344,8 @@ func (s Stream[T]) Timestamps(t Timestamps[T]) Stream[T] {
 			if !folded && s.job.mainConsumers(s.node) == 1 {
 				folded = true
 				src.stamping = st
+			} else if st.Align != nil {
+				s.job.g.Fail(loc, "Timestamps: align group %q: nothing else may read what job.From returned, for it is the source that waits", t.AlignGroup)
 			}
 		})
 	}

@@ -113,6 +113,62 @@ type Stamping[T any] struct {
 	// Generator, if set, makes a generator for each split instead.
 	Generator func() watermark.Generator[T]
 	Idleness  watermark.Idleness
+	// Align, if set, keeps the source from running ahead of others.
+	Align *Alignment
+}
+
+// An Alignment keeps the sources of one group together in event time: a split
+// that is ahead of the slowest subtask by more than a given drift is not read.
+// It is shared by the subtasks of its sources and safe for concurrent use.
+type Alignment struct {
+	mu      sync.Mutex
+	group   *watermark.Group[member]
+	allowed int64
+	wake    map[member]func()
+}
+
+type member struct {
+	source  string
+	subtask int
+}
+
+// NewAlignment returns a group in which no split is read that is more than
+// maxDrift ahead of the slowest subtask.
+func NewAlignment(maxDrift time.Duration) *Alignment {
+	return &Alignment{group: watermark.NewGroup[member](maxDrift), allowed: watermark.End, wake: map[member]func(){}}
+}
+
+// report tells how far m has come and returns how far any may go. Members that
+// may have been waiting for m are woken.
+func (a *Alignment) report(m member, wm int64) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.group.Report(m, wm)
+	if now := a.group.MaxAllowed(); now != a.allowed {
+		further := now > a.allowed
+		a.allowed = now
+		if further {
+			for other, wake := range a.wake { // waking has no order
+				if other != m {
+					wake()
+				}
+			}
+		}
+	}
+	return a.allowed
+}
+
+func (a *Alignment) join(m member, wake func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.wake[m] = wake
+}
+
+func (a *Alignment) leave(m member) {
+	a.mu.Lock()
+	delete(a.wake, m)
+	a.mu.Unlock()
+	a.report(m, watermark.End)
 }
 
 // Source reads the splits of one subtask. Port 0 is the records, port 1 the bad
@@ -135,6 +191,7 @@ type Source[T, B any] struct {
 	begun  bool
 	change watermark.Change
 	read   int64 // records read so far
+	ahead  int   // open splits that alignment holds back
 }
 
 type openSplit[T, B any] struct {
@@ -157,7 +214,24 @@ func (s *Source[T, B]) Open(env *Env) error {
 	s.bad.Open(env)
 	s.splits = watermark.NewSplits(s.Stamping.Strategy, s.Stamping.Idleness)
 	s.more = true
+	if a := s.Stamping.Align; a != nil {
+		a.join(s.member(), env.Post)
+	}
 	return nil
+}
+
+func (s *Source[T, B]) member() member { return member{s.env.Name, s.env.Index} }
+
+// align tells the group how far the subtask is and holds back or lets go
+// splits. It reports whether one was let go.
+func (s *Source[T, B]) align(now int64) bool {
+	a := s.Stamping.Align
+	if a == nil {
+		return false
+	}
+	pause, resume := s.splits.Align(a.report(s.member(), s.splits.Report()), time.Unix(0, now))
+	s.ahead += len(pause) - len(resume)
+	return len(resume) > 0
 }
 
 // Input implements [Operator]; a source has none.
@@ -208,7 +282,11 @@ func (s *Source[T, B]) Poll() (Polled, error) {
 	}
 	if len(s.open) == 0 {
 		s.note(s.splits.NoMoreSplits())
+		s.align(now)
 		return Polled{Ended: true}, nil
+	}
+	if s.ahead > 0 {
+		s.align(now)
 	}
 	var wait time.Duration
 	for range s.open {
@@ -216,6 +294,10 @@ func (s *Source[T, B]) Poll() (Polled, error) {
 			s.turn = 0
 		}
 		o := s.open[s.turn]
+		if s.ahead > 0 && o.mark.Paused() {
+			s.turn++
+			continue
+		}
 		if o.until > now {
 			s.turn++
 			if d := time.Duration(o.until - now); wait == 0 || d < wait {
@@ -228,6 +310,7 @@ func (s *Source[T, B]) Poll() (Polled, error) {
 			return Polled{}, err
 		}
 		s.note(s.splits.Tick(time.Unix(0, now)))
+		s.align(now)
 		if ended {
 			s.open = slices.Delete(s.open, s.turn, s.turn+1)
 			return Polled{Read: true}, nil
@@ -402,6 +485,9 @@ func (s *Source[T, B]) Finish() (bool, error) { return true, nil }
 
 // Close implements [Operator].
 func (s *Source[T, B]) Close() error {
+	if a := s.Stamping.Align; a != nil && s.env != nil {
+		a.leave(s.member())
+	}
 	var errs []error
 	for _, o := range s.open {
 		if o.ahead != nil {
