@@ -235,10 +235,11 @@ func auctionStatistics(p *plan) {
 // pair is the key of q18.
 type pair struct{ Bidder, Auction int64 }
 
-// lastBid is the state of q18.
+// lastBid is the state of q18: what the key does not say of a bid.
 type lastBid struct {
-	Bid Bid
-	Set bool
+	At                  uint64 // the bid's time, moved so that zero is before any
+	Price               int64
+	Channel, URL, Extra string
 }
 
 func lastBids(p *plan) {
@@ -247,8 +248,9 @@ func lastBids(p *plan) {
 		Process("last-bids", func(op *millrace.Op[pair, Bid, Bid]) {
 			last := op.Value[lastBid]("last")
 			op.OnRecordRef(func(b *Bid) error {
-				if l := last.Ref(); !l.Set || b.DateTime >= l.Bid.DateTime {
-					*l = lastBid{*b, true}
+				at := uint64(b.DateTime) ^ 1<<63
+				if l := last.Ref(); at >= l.At {
+					*l = lastBid{at, b.Price, b.Channel, b.URL, b.Extra}
 					*op.Next() = *b
 				}
 				return nil

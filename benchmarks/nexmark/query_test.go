@@ -2,6 +2,7 @@ package nexmark
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -336,5 +338,120 @@ func TestSideInputNamesTheLineItCannotRead(t *testing.T) {
 	}
 	if got := table.of(10000); got != nil {
 		t.Errorf("of 10000: %q", got)
+	}
+}
+
+// eventsFile writes bids to a file of events.
+func eventsFile(t testing.TB, bids ...Bid) string {
+	var b []byte
+	for i := range bids {
+		b = append(AppendEvent(b, &Event{Kind: KindBid, Bid: bids[i]}), '\n')
+	}
+	path := filepath.Join(t.TempDir(), "events.json")
+	if err := os.WriteFile(path, b, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// The oracle knows no late events, so this is said in numbers. An event 13.999
+// s after the epoch brings the watermark to 9.999 s, which closes the windows
+// that end at 10 s: not a millisecond earlier or later. (Where there are more
+// subtasks, the watermark also waits until those without a file are known to
+// have none, and an event may be late in one run and not in the next.)
+func TestLateBids(t *testing.T) {
+	first := Bid{Auction: 1, Bidder: 7, Price: 100, DateTime: 1000}
+	for _, c := range []struct {
+		query string
+		bids  []Bid
+		want  []string
+	}{
+		{"q5", []Bid{first, {Auction: 2, DateTime: 13_999}, {Auction: 1, DateTime: 1500}},
+			append(slices.Repeat([]string{`{"auction":1,"num":1}`}, 5), slices.Repeat([]string{`{"auction":2,"num":1}`}, 5)...)},
+		{"q5", []Bid{first, {Auction: 2, DateTime: 13_998}, {Auction: 1, DateTime: 1500}},
+			append(append(slices.Repeat([]string{`{"auction":1,"num":1}`}, 4), `{"auction":1,"num":2}`), slices.Repeat([]string{`{"auction":2,"num":1}`}, 5)...)},
+		// A late bid does not count but is a row if it has the price; one at
+		// the end of the window is not late and counts for the next.
+		{"q7", []Bid{first, {Auction: 2, Price: 50, DateTime: 13_999}, {Auction: 3, Price: 100, DateTime: 2000}, {Auction: 4, Price: 200, DateTime: 3000}, {Auction: 5, Price: 100, DateTime: 10_000}},
+			[]string{
+				`{"auction":1,"bidder":100,"price":7,"dateTime":"1970-01-01T00:00:01","extra":""}`,
+				`{"auction":3,"bidder":100,"price":0,"dateTime":"1970-01-01T00:00:02","extra":""}`,
+				`{"auction":5,"bidder":100,"price":0,"dateTime":"1970-01-01T00:00:10","extra":""}`,
+				`{"auction":5,"bidder":100,"price":0,"dateTime":"1970-01-01T00:00:10","extra":""}`,
+			}},
+		// A session of 1 to 11 s is open until the watermark is at 10.999 s; a bid
+		// that touches it is taken in, one behind it when it has closed is lost.
+		{"q11", []Bid{{DateTime: 1000}, {Bidder: 1, DateTime: 14_998}, {DateTime: 11_000}, {Bidder: 1, DateTime: 40_000}, {DateTime: 12_000}},
+			[]string{
+				`{"bidder":0,"bid_count":2,"starttime":"1970-01-01T00:00:01","endtime":"1970-01-01T00:00:21"}`,
+				`{"bidder":1,"bid_count":1,"starttime":"1970-01-01T00:00:14.998","endtime":"1970-01-01T00:00:24.998"}`,
+				`{"bidder":1,"bid_count":1,"starttime":"1970-01-01T00:00:40","endtime":"1970-01-01T00:00:50"}`,
+			}},
+	} {
+		q, _ := QueryNamed(c.query)
+		seed := uint64(1)
+		for _, s := range []*uint64{nil, &seed} {
+			out := t.TempDir()
+			runQuery(t, q, Setup{Input: eventsFile(t, c.bids...), Output: out}, millrace.RunOptions{Parallelism: 1, BatchSize: 1, Seed: s})
+			if got := resultRows(t, out, q); !slices.Equal(got, c.want) {
+				t.Errorf("%s: %s", c.query, difference(got, c.want))
+			}
+		}
+	}
+}
+
+// A tickingClock goes on by a fixed time whenever it is read.
+type tickingClock struct {
+	now  atomic.Int64
+	step time.Duration
+}
+
+func (c *tickingClock) Now() int64 { return c.now.Add(int64(c.step)) }
+
+func TestBidsAreCountedByProcessingTime(t *testing.T) {
+	q, _ := QueryNamed("q12")
+	bids := fixtureEvents(t, "testdata/ordered.json.gz")
+	all := map[int64]int64{}
+	for _, e := range bids {
+		if e.Kind == KindBid {
+			all[e.Bid.Bidder]++
+		}
+	}
+	out := t.TempDir()
+	runQuery(t, q, Setup{Input: "testdata/ordered.json.gz", Output: out},
+		millrace.RunOptions{Parallelism: 2, Clock: &tickingClock{step: 20 * time.Millisecond}})
+	rows := resultRows(t, out, q)
+	seen := map[string]bool{}
+	var counted int64
+	for _, row := range rows {
+		var r struct {
+			Bidder    int64  `json:"bidder"`
+			BidCount  int64  `json:"bid_count"`
+			StartTime string `json:"starttime"`
+			EndTime   string `json:"endtime"`
+		}
+		if err := json.Unmarshal([]byte(row), &r); err != nil {
+			t.Fatal(err)
+		}
+		start, err := ParseMillis(r.StartTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, err := ParseMillis(r.EndTime)
+		if err != nil {
+			t.Fatal(err)
+		}
+		window := fmt.Sprint(r.Bidder, start)
+		if start%10_000 != 0 || end != start+10_000 || r.BidCount < 1 || seen[window] {
+			t.Errorf("unexpected row %s", row)
+		}
+		seen[window] = true
+		counted += r.BidCount
+		if all[r.Bidder] -= r.BidCount; all[r.Bidder] < 0 {
+			t.Errorf("bidder %d has more bids than there are", r.Bidder)
+		}
+	}
+	if counted < 3000 { // of 7360; those of the last window are lost
+		t.Errorf("%d bids counted", counted)
 	}
 }

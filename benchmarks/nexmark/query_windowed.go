@@ -232,24 +232,55 @@ func newSellers(p *plan) {
 }
 
 func bidderSessions(p *plan) {
-	countBidders(p, millrace.Session(10*time.Second))
+	emit(p, bidders(p).Window(millrace.Session(10*time.Second)).Count("bids"), appendCounted)
 }
 
-func bidderTurns(p *plan) {
-	countBidders(p, millrace.Tumbling(turn*time.Millisecond).ProcessingTime())
-}
-
-// countBidders counts the bids of each bidder and window: q11 and q12.
-func countBidders(p *plan, w millrace.Windows) {
-	rows := p.bids().
+// bidders returns the bidders of all bids, by themselves.
+func bidders(p *plan) millrace.KeyedStream[int64, int64] {
+	return p.bids().
 		MapTo(func(b *Bid, bidder *int64) { *bidder = b.Bidder }).
-		KeyByRef(func(bidder *int64) int64 { return *bidder }).
-		Window(w).
-		Count("bids")
-	emit(p, rows, func(dst []byte, r *counted) []byte {
-		dst = appendInt(dst, `{"bidder":`, r.Key)
-		dst = appendInt(dst, `,"bid_count":`, r.Value)
-		dst = appendTime(dst, `,"starttime":`, r.Window.StartMillis)
-		return append(appendTime(dst, `,"endtime":`, r.Window.EndMillis), '}')
-	})
+		KeyByRef(func(bidder *int64) int64 { return *bidder })
+}
+
+func appendCounted(dst []byte, r *counted) []byte {
+	dst = appendInt(dst, `{"bidder":`, r.Key)
+	dst = appendInt(dst, `,"bid_count":`, r.Value)
+	dst = appendTime(dst, `,"starttime":`, r.Window.StartMillis)
+	return append(appendTime(dst, `,"endtime":`, r.Window.EndMillis), '}')
+}
+
+// turnCount is what q12 knows of one bidder: the bids in the window that is
+// open. There is only one, since processing time does not go back.
+type turnCount struct{ Start, Bids int64 }
+
+// bidderTurns counts in windows of processing time. As in the reference those
+// that are open at the end of the input are lost. A window of the API would
+// do; this sets one timer for each bidder and window, not for each bid.
+func bidderTurns(p *plan) {
+	emit(p, bidders(p).Process("bids", func(op *millrace.Op[int64, int64, counted]) {
+		counts := op.Value[turnCount]("count")
+		closeTurn := func(c *turnCount) {
+			*op.Next() = counted{Key: op.Key(), Window: millrace.Window{StartMillis: c.Start, EndMillis: c.Start + turn}, Value: c.Bids}
+			*c = turnCount{}
+		}
+		op.OnRecordRef(func(*int64) error {
+			start := turnStart(op.Now().UnixMilli())
+			c := counts.Ref()
+			if c.Start < start && c.Bids > 0 { // its timer is due and has not come yet
+				closeTurn(c)
+			}
+			c.Bids++
+			if c.Bids == 1 {
+				c.Start = start
+				op.SetProcessingTimer(time.UnixMilli(start + turn - 1))
+			}
+			return nil
+		})
+		op.OnProcessingTimer(func(at time.Time) error {
+			if c := counts.Ref(); c.Bids > 0 && c.Start+turn-1 <= at.UnixMilli() {
+				closeTurn(c)
+			}
+			return nil
+		})
+	}), appendCounted)
 }
