@@ -90,7 +90,7 @@ func (s *sourceStep[T]) prepare(ctx context.Context, parallelism int) (func() op
 		seen[sp.ID] = true
 		list = append(list, operator.Split{ID: sp.ID, Data: sp.Data})
 	}
-	enum := operator.NewEnumerator(list, s.src.Bounded())
+	enum := operator.NewEnumerator(list, s.src.Bounded(), parallelism)
 	return func() operator.Operator {
 		return &operator.Source[T, BadRecord]{Enumerator: enum, Stamping: s.stamping,
 			Open_: func(ctx context.Context, sp operator.Split) (operator.SplitReader[T, BadRecord], error) {

@@ -502,3 +502,24 @@ func TestRecordPathDoesNotAllocate(t *testing.T) {
 		t.Errorf("500,000 more records made %d more allocations", extra)
 	}
 }
+
+// Split i goes to subtask i first. A subtask that began early used to take its
+// neighbour's split when its own was short, and everything in it was late.
+func TestSplitsMeantForSubtasksSideBySideAreNeverLate(t *testing.T) {
+	for seed := range uint64(200) {
+		err := millrace.RunWith(t.Context(), "side-by-side", millrace.RunOptions{Parallelism: 3, BatchSize: 16, Seed: &seed}, func(job *millrace.Job) {
+			job.From("numbers", numbers{n: 60, splits: 3}).KeyBy(func(i int64) int64 { return i % 5 }).
+				Process("late", func(op *millrace.Op[int64, int64, int64]) {
+					op.OnRecord(func(i int64) error {
+						if w := op.Watermark().UnixMilli(); i <= w {
+							return fmt.Errorf("record %d came after watermark %d", i, w)
+						}
+						return nil
+					})
+				}).To("out", discard[int64]{})
+		})
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+	}
+}

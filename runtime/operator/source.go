@@ -65,6 +65,7 @@ type SplitReader[T, B any] interface {
 // for concurrent use.
 type Enumerator struct {
 	mu      sync.Mutex
+	first   []Split // split i is subtask i's
 	pending []Split
 	bounded bool
 
@@ -72,35 +73,36 @@ type Enumerator struct {
 }
 
 // NewEnumerator returns an enumerator of splits. Those of a bounded source are
-// handed out in order, one at a time, to whoever asks first; those of an
-// unbounded one are read side by side, split i by subtask i modulo the
-// parallelism.
-func NewEnumerator(splits []Split, bounded bool) *Enumerator {
-	return &Enumerator{pending: slices.Clone(splits), bounded: bounded}
+// handed out one at a time: subtask i begins with split i, which is kept for it,
+// so that splits that are meant to be read side by side are; the others go to
+// whoever asks first, in order. Those of an unbounded source are all read side
+// by side, split i by subtask i modulo the parallelism.
+func NewEnumerator(splits []Split, bounded bool, parallelism int) *Enumerator {
+	first := min(parallelism, len(splits))
+	return &Enumerator{first: slices.Clone(splits[:first]), pending: slices.Clone(splits[first:]), bounded: bounded}
 }
 
 // next returns the splits that subtask index of n starts now; more says to ask
-// again when they are done.
-func (e *Enumerator) next(index, n int) (splits []Split, more bool) {
+// again when they are done. A subtask asks for the first time with begun false.
+func (e *Enumerator) next(index, n int, begun bool) (splits []Split, more bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if !begun && index < len(e.first) {
+		splits = e.first[index : index+1 : index+1]
+	}
 	if !e.bounded {
-		var rest []Split
 		for i, s := range e.pending {
-			if i%n == index {
+			if (len(e.first)+i)%n == index {
 				splits = append(splits, s)
-			} else {
-				rest = append(rest, s)
 			}
 		}
 		return splits, false
 	}
-	if len(e.pending) == 0 {
-		return nil, false
+	if len(splits) == 0 && len(e.pending) > 0 {
+		splits = e.pending[:1:1]
+		e.pending = e.pending[1:]
 	}
-	splits = e.pending[:1:1]
-	e.pending = e.pending[1:]
-	return splits, true
+	return splits, len(e.pending) > 0
 }
 
 // Stamping says where records get their event time and how watermarks follow.
@@ -343,9 +345,8 @@ func (s *Source[T, B]) take(now int64) error {
 		s.more = false
 		return nil
 	}
-	s.begun = true
-	splits, more := s.Enumerator.next(s.env.Index, s.env.Parallelism)
-	s.more = more
+	splits, more := s.Enumerator.next(s.env.Index, s.env.Parallelism, s.begun)
+	s.begun, s.more = true, more
 	for _, sp := range splits {
 		r, err := s.Open_(s.env.Ctx, sp)
 		if err != nil {
