@@ -19,22 +19,23 @@ import (
 // passes their end. Port 0 is the main output, port 1 takes late records.
 //
 // It cuts time into slices, such that every window is a row of whole slices,
-// and keeps one table of accumulators for each. A record is added to one
-// accumulator, however many windows it is in, and there are no timers but the
-// end of the next window. What a window's end costs for each key does not grow
-// with the number of slices in a window, either:
+// and keeps the accumulators of each. A record is added to one accumulator,
+// however many windows it is in, and there are no timers but the end of the
+// next window. What a window's end costs for each key does not grow with the
+// number of slices in a window, either: windows of one slice are read from the
+// slice's table, others from sums that go along with the windows (see sums).
 //
-//   - Windows of one slice are read from the slice's table.
-//   - Accumulators that can be subtracted run along: the slices that a window
-//     has more than the one before are merged into a running table, those that
-//     it has less are subtracted (see runningSlices).
-//   - Others are kept on two stacks (see stackedSlices), which costs three
-//     merges for each entry of a slice over its whole life.
+// A slice begins as a table. When the first window of several slices that
+// holds it fires, its entries move to arrays (see sealed), which later windows
+// read from the start to the end, and the table, still in the cache, serves a
+// new slice. With a table for each of hundreds of slices every record would
+// meet memory that was last seen a window's length ago. Records that come
+// after that are put in a second, late slice of the same time.
 //
 // All of this is done key group by key group, and a firing is only cut between
 // two key groups. So a snapshot needs to know of each key group no more than
-// how far it has come, and only the slices' tables are stored: what is derived
-// from them is made anew.
+// how far it has come, and only the slices are stored: what is derived from
+// them is made anew.
 type Slices[K comparable, In, Acc, R any] struct {
 	// Windows are not sessions and not of processing time.
 	Windows Assigner
@@ -64,11 +65,12 @@ type Slices[K comparable, In, Acc, R any] struct {
 	live  []*slice[K, Acc] // by start
 	cur   *slice[K, Acc]   // the one last used, or nil
 	pool  []*table.Table[K, Acc]
-	next  int64 // end of the next window that has records; MaxInt64 if due is false
+	spare []sealed[K, Acc] // arrays for reuse
+	next  int64            // end of the next window that has records; MaxInt64 if due is false
 	due   bool
 	at    int // in a firing that was cut: the next key group; else the first
 
-	over  combined[K, Acc] // nil where every window is one slice
+	over  *sums[K, Acc] // nil where every window is one slice
 	ptrs  []*Acc
 	taken int64 // results since the last look at Yield
 }
@@ -76,25 +78,13 @@ type Slices[K comparable, In, Acc, R any] struct {
 // slice is the accumulators of the records in [start, end).
 type slice[K comparable, Acc any] struct {
 	start, end int64
-	t          *table.Table[K, Acc]
-	// undo is what stackedSlices keeps beside the accumulators.
-	undo *table.Table[K, before[Acc]]
-}
-
-// combined makes windows of several slices, one key group at a time.
-type combined[K comparable, Acc any] interface {
-	// fire calls emit for each key of group g with a record in slices, which
-	// are the window's that are there, and then prepares for a next window
-	// that begins at keep.
-	fire(g int, w Window, slices []*slice[K, Acc], keep int64, emit func(*table.Entry[K, Acc]))
-	// reached is the end of the last slice that a window has been made with,
-	// the greatest over all groups.
-	reached() int64
-	// amend takes account of x, a record just added to slice s, which ends at
-	// or before reached. created says that k was not in s before.
-	amend(live []*slice[K, Acc], s *slice[K, Acc], word uint64, k K, x *Acc, created bool)
-	// dropped tells that s will not be part of any window any more.
-	dropped(s *slice[K, Acc])
+	// t holds the groups that are not in d, and is nil when all are.
+	t *table.Table[K, Acc]
+	d sealed[K, Acc]
+	// late says that a window that holds the slice had been made before it
+	// came up. There may be another slice of the same time before it, which
+	// has been sealed. It keeps its table for as long as it lives.
+	late bool
 }
 
 // Open implements [Operator].
@@ -116,15 +106,11 @@ func (o *Slices[K, In, Acc, R]) Open(env *Env) (err error) {
 	o.late.out.Open(env)
 	o.ptrs = make([]*Acc, 0, env.BatchSize)
 	if !o.Windows.single() {
-		m := merging[K, Acc]{agg: mergeOf[Acc]{o.Agg.Merge, o.Agg.Subtract, nil}, groups: o.groups}
+		m := mergeOf[Acc]{o.Agg.Merge, o.Agg.Subtract, nil}
 		if o.mutable {
-			m.agg.clone = o.accs.Clone
+			m.subtract, m.clone = nil, o.accs.Clone
 		}
-		if o.Agg.Subtract != nil && !o.mutable {
-			o.over = newRunning(m)
-		} else {
-			o.over = newStacked(m)
-		}
+		o.over = newSums[K](m, o.groups)
 	}
 	return nil
 }
@@ -189,7 +175,7 @@ func (o *Slices[K, In, Acc, R]) Receive(b *record.Batch[In]) error {
 func (o *Slices[K, In, Acc, R]) add(s *slice[K, Acc], b *record.Batch[In], rows []int32) {
 	keys, words := *b.Keys.(*[]K), b.Words
 	cur := o.env.Cursor
-	if o.ahead != nil || o.over != nil && s.end <= o.over.reached() {
+	if o.ahead != nil || s.late {
 		for _, i := range rows {
 			cur.Row = i
 			o.addLate(s, words[i], keys[i], &b.Rows[i], b.Times[i])
@@ -227,10 +213,10 @@ func (o *Slices[K, In, Acc, R]) addLate(s *slice[K, Acc], word uint64, k K, v *I
 	}
 	acc, created := s.t.Upsert(word, k)
 	o.Agg.Add(acc, v)
-	if o.over != nil && s.end <= o.over.reached() {
+	if s.late && o.over.counts(s, word) {
 		var x Acc
 		o.Agg.Add(&x, v)
-		o.over.amend(o.live, s, word, k, &x, created)
+		o.over.amend(word, k, &x, created)
 	}
 }
 
@@ -247,7 +233,7 @@ func (o *Slices[K, In, Acc, R]) find(at int64) *slice[K, Acc] {
 	return o.sliceAt(start, end)
 }
 
-// sliceAt returns the slice [start, end), made if need be.
+// sliceAt returns the slice [start, end) that takes records, made if need be.
 func (o *Slices[K, In, Acc, R]) sliceAt(start, end int64) *slice[K, Acc] {
 	i, ok := slices.BinarySearchFunc(o.live, start, func(s *slice[K, Acc], at int64) int {
 		switch {
@@ -259,9 +245,14 @@ func (o *Slices[K, In, Acc, R]) sliceAt(start, end int64) *slice[K, Acc] {
 		return 0
 	})
 	if ok {
-		return o.live[i]
+		if o.live[i].t != nil {
+			return o.live[i]
+		}
+		if i++; i < len(o.live) && o.live[i].start == start {
+			return o.live[i]
+		}
 	}
-	s := &slice[K, Acc]{start: start, end: end}
+	s := &slice[K, Acc]{start: start, end: end, late: o.over != nil && end <= o.over.most}
 	if n := len(o.pool); n > 0 {
 		s.t, o.pool = o.pool[n-1], o.pool[:n-1]
 	} else {
@@ -308,17 +299,15 @@ func (o *Slices[K, In, Acc, R]) fire() bool {
 	cur := o.env.Cursor
 	cur.Op, cur.Times = o.env.Name, nil
 	at := w.MaxTimestamp()
-	emit := func(e *table.Entry[K, Acc]) {
-		o.taken++
+	emit := func(k K, acc *Acc) {
 		cur.Op = o.env.Name // a full batch may have run other operators' code
-		o.Result(o.out.Next(at), e.Key, w, &e.Value)
+		o.Result(o.out.Next(at), k, w, acc)
 	}
 	if o.Results != nil {
 		send := func(v R) { o.out.Emit(v, at) }
-		emit = func(e *table.Entry[K, Acc]) {
-			o.taken++
+		emit = func(k K, acc *Acc) {
 			cur.Op = o.env.Name
-			o.Results(e.Key, w, &e.Value, send)
+			o.Results(k, w, acc, send)
 		}
 	}
 	for ; o.at <= o.groups.End; o.at++ {
@@ -329,20 +318,34 @@ func (o *Slices[K, In, Acc, R]) fire() bool {
 				return false
 			}
 		}
+		if o.over != nil {
+			for _, s := range in {
+				if s.t != nil && !s.late {
+					o.seal(s, o.at)
+				}
+			}
+		}
 		if o.ahead != nil && o.ahead[o.at-o.groups.Start] >= at {
 			continue
 		}
 		if o.over != nil {
-			o.over.fire(o.at, w, in, keep, emit)
+			o.taken += int64(o.over.fire(o.at, w, in, keep, emit))
 			continue
 		}
 		for _, s := range in { // one at most
+			o.taken += int64(s.t.GroupLen(o.at))
 			for e := range s.t.GroupEntries(o.at) {
-				emit(e)
+				emit(e.Key, &e.Value)
 			}
 		}
 	}
 	cur.Op = ""
+	for _, s := range in {
+		if o.over != nil && s.t != nil && !s.late {
+			o.recycle(s)
+		}
+	}
+	o.cur = nil
 	o.at = o.groups.Start
 	o.wm = max(o.wm, end-1)
 	o.drop(keep)
@@ -351,6 +354,32 @@ func (o *Slices[K, In, Acc, R]) fire() bool {
 		o.schedule(o.live[0])
 	}
 	return true
+}
+
+// seal moves the entries of the next group, g, of s from its table to arrays.
+func (o *Slices[K, In, Acc, R]) seal(s *slice[K, Acc], g int) {
+	d := &s.d
+	if g == o.groups.Start {
+		if n := len(o.spare); n > 0 {
+			*d, o.spare[n-1] = o.spare[n-1], sealed[K, Acc]{}
+			o.spare = o.spare[:n-1]
+		}
+		d.at = append(d.at[:0], 0)
+		d.words = slices.Grow(d.words[:0], s.t.Len())
+		d.keys = slices.Grow(d.keys[:0], s.t.Len())
+		d.accs = slices.Grow(d.accs[:0], s.t.Len())
+	}
+	d.words, d.keys, d.accs = s.t.Drain(g, d.words, d.keys, d.accs)
+	d.at = append(d.at, len(d.words))
+}
+
+// recycle takes the table from s.
+func (o *Slices[K, In, Acc, R]) recycle(s *slice[K, Acc]) {
+	s.t.Recycle()
+	if len(o.pool) < poolMax {
+		o.pool = append(o.pool, s.t)
+	}
+	s.t = nil
 }
 
 // within returns the slices of w that are there.
@@ -366,26 +395,21 @@ func (o *Slices[K, In, Acc, R]) within(w Window) []*slice[K, Acc] {
 	return o.live[i:n]
 }
 
-// drop forgets the slices before keep and keeps their tables for new ones.
+// drop forgets the slices before keep and keeps their memory for new ones.
 func (o *Slices[K, In, Acc, R]) drop(keep int64) {
 	n := 0
 	for n < len(o.live) && o.live[n].start < keep {
 		s := o.live[n]
-		if o.over != nil {
-			o.over.dropped(s)
+		if s.t != nil {
+			o.recycle(s)
+		} else if !s.d.shared && !o.mutable && len(o.spare) < poolMax {
+			o.spare = append(o.spare, s.d)
 		}
-		if s == o.cur {
-			o.cur = nil
-		}
-		s.t.Recycle()
-		if len(o.pool) < poolMax {
-			o.pool = append(o.pool, s.t)
-		}
-		s.t = nil
+		s.d = sealed[K, Acc]{}
 		n++
 	}
 	o.live = slices.Delete(o.live, 0, n)
 }
 
-// poolMax bounds the tables kept for reuse.
+// poolMax bounds the tables, and the arrays, kept for reuse.
 const poolMax = 4

@@ -2,14 +2,43 @@ package operator
 
 import (
 	"math"
+	"slices"
 
 	"github.com/millrace/millrace/state/keygroup"
 	"github.com/millrace/millrace/state/table"
 )
 
+// sealed is the entries of a slice that takes no more records, key group by key
+// group. A group can be read as soon as it is there.
+type sealed[K comparable, Acc any] struct {
+	at    []int // group i is at[i] to at[i+1]; as long as there are groups
+	words []uint64
+	keys  []K
+	accs  []Acc
+	// undo is what sums of accumulators that cannot be subtracted keep beside
+	// them, once the slice is in the front.
+	undo   []Acc
+	shared bool // a snapshot may read it: it must not be used again
+}
+
+// groupLen is the number of entries of the ith group.
+func (d *sealed[K, Acc]) groupLen(i int) int {
+	if i+1 >= len(d.at) {
+		return 0
+	}
+	return d.at[i+1] - d.at[i]
+}
+
+// group is the entries of the ith group, which must be there.
+func (d *sealed[K, Acc]) group(i int) ([]uint64, []K, []Acc) {
+	lo, hi := d.at[i], d.at[i+1]
+	return d.words[lo:hi], d.keys[lo:hi], d.accs[lo:hi]
+}
+
 // mergeOf is what combining accumulators takes.
 type mergeOf[Acc any] struct {
-	merge, subtract func(*Acc, *Acc)
+	merge    func(*Acc, *Acc)
+	subtract func(*Acc, *Acc) // nil if it cannot be used
 	// clone, if not nil, copies an accumulator so that it shares nothing.
 	clone func(dst, src *Acc)
 }
@@ -33,301 +62,306 @@ func (m *mergeOf[Acc]) into(dst, src *Acc) {
 	m.merge(dst, src)
 }
 
-// merging is what running and stacked slices have in common.
-type merging[K comparable, Acc any] struct {
+// sum is what the slices of a window have for one key.
+type sum[Acc any] struct {
+	acc  Acc   // of the front
+	n    int32 // slices in acc, which means nothing if there are none
+	back int32 // where the back of the key is in sums.backs, plus one; 0 if there is none
+}
+
+// sums makes windows of several slices, one key group at a time. From one
+// window to the next it keeps a sum for each key of the slices they share.
+//
+// Accumulators that can be subtracted are all in the front: the slices that a
+// window has more than the one before are merged into it, those that it has
+// less are subtracted.
+//
+// Others are on two stacks. New slices are merged into the back. The front is
+// the sum of the slices from the window's start up to some point, and each of
+// these remembers what the front was before it came in, newest first: so
+// taking the oldest out is putting back what was there. When the oldest is in
+// the back, the front is made anew of all slices and the back is empty. That
+// is three merges for each entry of a slice over its whole life. Late slices
+// are left out of the stacks and merged into each window by itself.
+type sums[K comparable, Acc any] struct {
 	agg    mergeOf[Acc]
 	groups keygroup.Range
-	most   int64   // the greatest of to
+	t      *table.Table[K, sum[Acc]]
 	to     []int64 // by group: slices that end at or before it are in
-}
+	most   int64   // the greatest of to
 
-func (m *merging[K, Acc]) open() {
-	m.to = make([]int64, m.groups.Len())
-	m.most = math.MinInt64
-	for i := range m.to {
-		m.to[i] = math.MinInt64
-	}
-}
+	front []int64 // by group: slices that end at or before it are in the front
+	backs [][]Acc // by group
+	late  *table.Table[K, Acc]
 
-func (m *merging[K, Acc]) reached() int64 { return m.most }
-
-// reach notes that group g has come to end.
-func (m *merging[K, Acc]) reach(g int, end int64) {
-	m.to[g-m.groups.Start] = end
-	m.most = max(m.most, end)
-}
-
-// tally is a running accumulator and the number of slices it is made of.
-type tally[Acc any] struct {
-	acc Acc
-	n   int32
-}
-
-// runningSlices keeps, for each key, the sum of the last window's slices.
-type runningSlices[K comparable, Acc any] struct {
-	merging[K, Acc]
-	run  *table.Table[K, tally[Acc]]
-	from []int64 // by group: the start of what run holds
-	e    table.Entry[K, Acc]
-}
-
-func newRunning[K comparable, Acc any](m merging[K, Acc]) *runningSlices[K, Acc] {
-	m.open()
-	return &runningSlices[K, Acc]{merging: m, run: table.New[K, tally[Acc]](m.groups, table.Options{})}
-}
-
-func (r *runningSlices[K, Acc]) fire(g int, w Window, in []*slice[K, Acc], keep int64, emit func(*table.Entry[K, Acc])) {
-	to := r.to[g-r.groups.Start]
-	// The new ones are the last.
-	i := len(in)
-	for i > 0 && in[i-1].end > to {
-		i--
-	}
-	for _, s := range in[i:] {
-		for e := range s.t.GroupEntries(g) {
-			t, _ := r.run.Upsert(e.Word(), e.Key)
-			r.agg.merge(&t.acc, &e.Value)
-			t.n++
-		}
-	}
-	for e := range r.run.GroupEntries(g) {
-		r.e.Key, r.e.Value = e.Key, e.Value.acc
-		emit(&r.e)
-	}
-	r.reach(g, w.EndMillis)
-	if keep >= w.EndMillis {
-		r.run.ClearGroup(g)
-		return
-	}
-	for _, s := range in {
-		if s.start >= keep {
-			break
-		}
-		for e := range s.t.GroupEntries(g) {
-			t, _ := r.run.Upsert(e.Word(), e.Key)
-			if t.n == 1 {
-				r.run.Delete(e.Word(), e.Key)
-				continue
-			}
-			r.agg.subtract(&t.acc, &e.Value)
-			t.n--
-		}
-	}
-}
-
-func (r *runningSlices[K, Acc]) amend(_ []*slice[K, Acc], s *slice[K, Acc], word uint64, k K, x *Acc, created bool) {
-	if s.end > r.to[keygroup.Of(word)-r.groups.Start] {
-		return
-	}
-	t, _ := r.run.Upsert(word, k)
-	r.agg.merge(&t.acc, x)
-	if created {
-		t.n++
-	}
-}
-
-func (r *runningSlices[K, Acc]) dropped(*slice[K, Acc]) {}
-
-// before is the front's accumulator of a key as it was before a slice was
-// merged into it; there false means that there was none.
-type before[Acc any] struct {
+	found []*sum[Acc]
+	gone  []int32
+	tmp   sealed[K, Acc]
 	acc   Acc
-	there bool
 }
 
-// stackedSlices keeps two stacks of slices, of which a window is the sum. New
-// slices are merged into the back. The front is the sum of the slices from the
-// window's start up to some point, and remembers for each of them, newest
-// first, what it was before that slice came in: so taking the oldest out is
-// putting back what was there. When the oldest is in the back, the front is
-// made anew of the slices and the back is empty.
-type stackedSlices[K comparable, Acc any] struct {
-	merging[K, Acc]
-	front, back *table.Table[K, Acc]
-	frontTo     []int64 // by group: slices that end at or before it are in the front
-	pool        []*table.Table[K, before[Acc]]
-	e           table.Entry[K, Acc]
+func newSums[K comparable, Acc any](agg mergeOf[Acc], groups keygroup.Range) *sums[K, Acc] {
+	c := &sums[K, Acc]{agg: agg, groups: groups, most: math.MinInt64,
+		t: table.New[K, sum[Acc]](groups, table.Options{}), to: make([]int64, groups.Len())}
+	for i := range c.to {
+		c.to[i] = math.MinInt64
+	}
+	if agg.subtract == nil {
+		c.front, c.backs = slices.Clone(c.to), make([][]Acc, groups.Len())
+		c.late = table.New[K, Acc](groups, table.Options{})
+	}
+	return c
 }
 
-func newStacked[K comparable, Acc any](m merging[K, Acc]) *stackedSlices[K, Acc] {
-	m.open()
-	f := &stackedSlices[K, Acc]{merging: m, front: table.New[K, Acc](m.groups, table.Options{}),
-		back: table.New[K, Acc](m.groups, table.Options{}), frontTo: make([]int64, m.groups.Len())}
-	for i := range f.frontTo {
-		f.frontTo[i] = math.MinInt64
-	}
-	return f
-}
-
-func (f *stackedSlices[K, Acc]) fire(g int, w Window, in []*slice[K, Acc], keep int64, emit func(*table.Entry[K, Acc])) {
-	to := f.to[g-f.groups.Start]
-	i := len(in)
-	for i > 0 && in[i-1].end > to {
-		i--
-	}
-	for _, s := range in[i:] {
-		for e := range s.t.GroupEntries(g) {
-			f.mergeInto(f.back, e.Word(), e.Key, &e.Value)
-		}
-	}
-	f.reach(g, w.EndMillis)
-	fronts, backs := f.front.GroupLen(g) > 0, f.back.GroupLen(g) > 0
-	if fronts {
-		for e := range f.front.GroupEntries(g) {
-			f.e.Key = e.Key
-			f.agg.copy(&f.e.Value, &e.Value)
-			if backs {
-				if b := f.back.Get(e.Word(), e.Key); b != nil {
-					f.agg.into(&f.e.Value, b)
-				}
-			}
-			emit(&f.e)
-		}
-	}
-	if backs {
-		for e := range f.back.GroupEntries(g) {
-			if fronts && f.front.Get(e.Word(), e.Key) != nil {
-				continue
-			}
-			f.e.Key = e.Key
-			f.agg.copy(&f.e.Value, &e.Value)
-			emit(&f.e)
-		}
-	}
-	f.expire(g, w, in, keep)
-}
-
-// mergeInto merges acc into the accumulator of k in t.
-func (f *stackedSlices[K, Acc]) mergeInto(t *table.Table[K, Acc], word uint64, k K, acc *Acc) {
-	v, created := t.Upsert(word, k)
-	if created {
-		f.agg.copy(v, acc)
-		return
-	}
-	f.agg.into(v, acc)
-}
-
-// expire takes the slices before keep out of group g.
-func (f *stackedSlices[K, Acc]) expire(g int, w Window, in []*slice[K, Acc], keep int64) {
-	front := &f.frontTo[g-f.groups.Start]
-	if keep >= w.EndMillis {
-		f.front.ClearGroup(g)
-		f.back.ClearGroup(g)
-		*front = w.EndMillis
-		return
-	}
-	flip := false
+// fire calls emit for each key of group g with a record in the slices in, which
+// are those of w that are there, and then prepares for a next window that
+// begins at keep. It returns a measure of the work it was.
+func (c *sums[K, Acc]) fire(g int, w Window, in []*slice[K, Acc], keep int64, emit func(K, *Acc)) int {
+	i := g - c.groups.Start
+	work := 0
 	for _, s := range in {
-		if s.start >= keep {
-			break
+		if s.end > c.to[i] && (!s.late || c.agg.subtract != nil) {
+			work += c.add(s, i)
 		}
-		if s.end > *front {
-			flip = true
-			break
+	}
+	c.to[i] = w.EndMillis
+	c.most = max(c.most, w.EndMillis)
+	if c.agg.subtract != nil {
+		for e := range c.t.GroupEntries(g) {
+			emit(e.Key, &e.Value.acc)
 		}
-		for e := range s.t.GroupEntries(g) {
-			u := s.undo.Get(e.Word(), e.Key)
-			if !u.there {
-				f.front.Delete(e.Word(), e.Key)
-				continue
+	} else {
+		c.emitStacks(i, in, emit)
+	}
+	work += c.t.GroupLen(g)
+	if keep >= w.EndMillis {
+		c.clear(i)
+		if c.front != nil {
+			c.front[i] = w.EndMillis
+		}
+		return work
+	}
+	// The slices to take out come first.
+	n := 0
+	for n < len(in) && in[n].start < keep {
+		n++
+	}
+	if c.front != nil {
+		for _, s := range in[:n] {
+			if s.end > c.front[i] && !s.late {
+				return work + c.flip(i, w.EndMillis, in[n:])
 			}
-			v, _ := f.front.Upsert(e.Word(), e.Key)
-			*v = u.acc
 		}
 	}
-	if !flip {
-		return
-	}
-	f.front.ClearGroup(g)
-	f.back.ClearGroup(g)
-	*front = w.EndMillis
-	for i := len(in) - 1; i >= 0 && in[i].start >= keep; i-- {
-		s := in[i]
-		if s.undo == nil {
-			s.undo = f.newUndo()
-		}
-		for e := range s.t.GroupEntries(g) {
-			v, created := f.front.Upsert(e.Word(), e.Key)
-			u, _ := s.undo.Upsert(e.Word(), e.Key)
-			if created {
-				f.agg.copy(v, &e.Value)
-				continue
-			}
-			// Older records come first, as they do in the back.
-			u.there, u.acc = true, *v
-			var sum Acc
-			f.agg.copy(&sum, &e.Value)
-			f.agg.into(&sum, &u.acc)
-			*v = sum
+	for _, s := range in[:n] {
+		switch {
+		case c.front == nil:
+			work += c.subtract(s, i)
+		case !s.late:
+			work += c.undo(s, i)
 		}
 	}
+	return work
 }
 
-func (f *stackedSlices[K, Acc]) newUndo() *table.Table[K, before[Acc]] {
-	if n := len(f.pool); n > 0 {
-		u := f.pool[n-1]
-		f.pool = f.pool[:n-1]
-		return u
+// entries are those of the ith group of s.
+func (c *sums[K, Acc]) entries(s *slice[K, Acc], i int) ([]uint64, []K, []Acc) {
+	if !s.late {
+		return s.d.group(i)
 	}
-	return table.New[K, before[Acc]](f.groups, table.Options{})
+	d := &c.tmp
+	d.words, d.keys, d.accs = d.words[:0], d.keys[:0], d.accs[:0]
+	for e := range s.t.GroupEntries(i + c.groups.Start) {
+		d.words, d.keys, d.accs = append(d.words, e.Word()), append(d.keys, e.Key), append(d.accs, e.Value)
+	}
+	return d.words, d.keys, d.accs
 }
 
-// amend adds x to everything that counts slice s in: rare, and the only thing
-// whose cost grows with the number of slices.
-func (f *stackedSlices[K, Acc]) amend(live []*slice[K, Acc], s *slice[K, Acc], word uint64, k K, x *Acc, created bool) {
-	g := keygroup.Of(word) - f.groups.Start
-	if s.end > f.to[g] {
-		return
-	}
-	if s.end > f.frontTo[g] {
-		f.mergeInto(f.back, word, k, x)
-		return
-	}
-	if created {
-		// What the slices behind s, still in the front, come to.
-		if s.undo == nil {
-			s.undo = f.newUndo()
+// chunk is the number of keys looked up at once: their misses overlap.
+const chunk = 64
+
+// sumsOf returns the sums of keys.
+func (c *sums[K, Acc]) sumsOf(words []uint64, keys []K) []*sum[Acc] {
+	c.found, _ = c.t.UpsertBatch(words, keys, c.found[:0])
+	return c.found
+}
+
+// add merges the ith group of s into the front if it can be subtracted, else
+// into the back.
+func (c *sums[K, Acc]) add(s *slice[K, Acc], i int) int {
+	words, keys, accs := c.entries(s, i)
+	for lo := 0; lo < len(words); lo += chunk {
+		hi := min(lo+chunk, len(words))
+		found := c.sumsOf(words[lo:hi], keys[lo:hi])
+		if c.agg.subtract != nil {
+			for j, v := range found {
+				c.agg.merge(&v.acc, &accs[lo+j])
+				v.n++
+			}
+			continue
 		}
-		u, _ := s.undo.Upsert(word, k)
-		*u = before[Acc]{}
-		for _, n := range live {
-			if n.start <= s.start || n.end > f.frontTo[g] {
+		backs := c.backs[i]
+		for j, v := range found {
+			if v.back != 0 {
+				c.agg.into(&backs[v.back-1], &accs[lo+j])
 				continue
 			}
-			if acc := n.t.Get(word, k); acc != nil {
-				f.agg.copy(&u.acc, acc)
-				u.there = true
-				if later := n.undo.Get(word, k); later.there {
-					f.agg.into(&u.acc, &later.acc)
+			var acc Acc
+			backs = append(backs, acc)
+			v.back = int32(len(backs))
+			c.agg.copy(&backs[v.back-1], &accs[lo+j])
+		}
+		c.backs[i] = backs
+	}
+	return len(words)
+}
+
+// subtract takes the ith group of s out of the front.
+func (c *sums[K, Acc]) subtract(s *slice[K, Acc], i int) int {
+	words, keys, accs := c.entries(s, i)
+	for lo := 0; lo < len(words); lo += chunk {
+		hi := min(lo+chunk, len(words))
+		for j, v := range c.sumsOf(words[lo:hi], keys[lo:hi]) {
+			if v.n--; v.n == 0 {
+				c.gone = append(c.gone, int32(lo+j))
+				continue
+			}
+			c.agg.subtract(&v.acc, &accs[lo+j])
+		}
+		c.deleteGone(words, keys)
+	}
+	return len(words)
+}
+
+// undo makes the front of the ith group what it was before s came in.
+func (c *sums[K, Acc]) undo(s *slice[K, Acc], i int) int {
+	words, keys, _ := s.d.group(i)
+	undo := s.d.undo[s.d.at[i]:]
+	for lo := 0; lo < len(words); lo += chunk {
+		hi := min(lo+chunk, len(words))
+		for j, v := range c.sumsOf(words[lo:hi], keys[lo:hi]) {
+			v.n--
+			switch {
+			case v.n > 0:
+				v.acc = undo[lo+j]
+			case v.back == 0:
+				c.gone = append(c.gone, int32(lo+j))
+			}
+		}
+		c.deleteGone(words, keys)
+	}
+	return len(words)
+}
+
+// deleteGone takes out the keys that gone lists; they were just looked up.
+func (c *sums[K, Acc]) deleteGone(words []uint64, keys []K) {
+	for _, j := range c.gone {
+		c.t.Delete(words[j], keys[j])
+	}
+	c.gone = c.gone[:0]
+}
+
+// flip makes the front of the ith group the sum of the slices in and the back
+// empty.
+func (c *sums[K, Acc]) flip(i int, end int64, in []*slice[K, Acc]) (work int) {
+	c.clear(i)
+	c.front[i] = end
+	for _, s := range slices.Backward(in) {
+		if s.late {
+			continue
+		}
+		words, keys, accs := s.d.group(i)
+		if len(s.d.undo) < len(s.d.accs) {
+			s.d.undo = slices.Grow(s.d.undo[:0], len(s.d.accs))[:len(s.d.accs)]
+		}
+		undo := s.d.undo[s.d.at[i]:]
+		for lo := 0; lo < len(words); lo += chunk {
+			hi := min(lo+chunk, len(words))
+			for j, v := range c.sumsOf(words[lo:hi], keys[lo:hi]) {
+				v.n++
+				if v.n == 1 {
+					c.agg.copy(&v.acc, &accs[lo+j])
+					continue
 				}
-				break
+				// Older records come first, as they do in the back.
+				was := &undo[lo+j]
+				*was = v.acc
+				c.agg.copy(&v.acc, &accs[lo+j])
+				c.agg.into(&v.acc, was)
+			}
+		}
+		work += len(words)
+	}
+	return work
+}
+
+// clear takes all slices out of the ith group.
+func (c *sums[K, Acc]) clear(i int) {
+	c.t.ClearGroup(i + c.groups.Start)
+	if c.backs != nil {
+		clear(c.backs[i])
+		c.backs[i] = c.backs[i][:0]
+	}
+}
+
+// emitStacks emits the sums of front, back and late slices of the ith group.
+func (c *sums[K, Acc]) emitStacks(i int, in []*slice[K, Acc], emit func(K, *Acc)) {
+	g := i + c.groups.Start
+	for _, s := range in {
+		if s.late && s.t.GroupLen(g) > 0 {
+			for e := range s.t.GroupEntries(g) {
+				v, created := c.late.Upsert(e.Word(), e.Key)
+				if created {
+					c.agg.copy(v, &e.Value)
+					continue
+				}
+				c.agg.into(v, &e.Value)
 			}
 		}
 	}
-	for _, n := range live {
-		if n.start >= s.start {
-			break
+	lates := c.late.GroupLen(g) > 0
+	backs := c.backs[i]
+	for e := range c.t.GroupEntries(g) {
+		v := &e.Value
+		if v.n > 0 {
+			c.agg.copy(&c.acc, &v.acc)
+			if v.back != 0 {
+				c.agg.into(&c.acc, &backs[v.back-1])
+			}
+		} else {
+			c.agg.copy(&c.acc, &backs[v.back-1])
 		}
-		if n.t.Get(word, k) == nil {
-			continue
+		if lates {
+			if l := c.late.Get(e.Word(), e.Key); l != nil {
+				c.agg.into(&c.acc, l)
+			}
 		}
-		u, _ := n.undo.Upsert(word, k)
-		if u.there {
-			f.agg.into(&u.acc, x)
-			continue
-		}
-		u.there = true
-		f.agg.copy(&u.acc, x)
+		emit(e.Key, &c.acc)
 	}
-	f.mergeInto(f.front, word, k, x)
+	if lates {
+		for e := range c.late.GroupEntries(g) {
+			if c.t.Get(e.Word(), e.Key) == nil {
+				emit(e.Key, &e.Value)
+			}
+		}
+		c.late.ClearGroup(g)
+	}
+	var zero Acc
+	c.acc = zero
 }
 
-func (f *stackedSlices[K, Acc]) dropped(s *slice[K, Acc]) {
-	if s.undo != nil {
-		s.undo.Recycle()
-		if len(f.pool) < poolMax {
-			f.pool = append(f.pool, s.undo)
-		}
-		s.undo = nil
+// counts reports whether a record of the late slice s, just added, has to be
+// merged into the sum of its key.
+func (c *sums[K, Acc]) counts(s *slice[K, Acc], word uint64) bool {
+	return c.agg.subtract != nil && s.end <= c.to[keygroup.Of(word)-c.groups.Start]
+}
+
+// amend merges x, a late record of k that counts, into the sum. created says
+// that k was not in its slice before.
+func (c *sums[K, Acc]) amend(word uint64, k K, x *Acc, created bool) {
+	v, _ := c.t.Upsert(word, k)
+	c.agg.merge(&v.acc, x)
+	if created {
+		v.n++
 	}
 }

@@ -19,10 +19,17 @@ const (
 
 // Snapshot implements [Stateful].
 func (o *Slices[K, In, Acc, R]) Snapshot() ([]Piece, error) {
-	snaps := make([]*table.Snapshot[K, Acc], len(o.live))
+	// The arrays of a slice are only appended to until it is dropped, so
+	// what they hold now can be read later.
 	starts := make([]int64, len(o.live))
+	arrays := make([]sealed[K, Acc], len(o.live))
+	snaps := make([]*table.Snapshot[K, Acc], len(o.live)) // nil where all is in the arrays
 	for i, s := range o.live {
-		snaps[i], starts[i] = s.t.Snapshot(), s.start
+		s.d.shared = true
+		starts[i], arrays[i] = s.start, s.d
+		if s.t != nil {
+			snaps[i] = s.t.Snapshot()
+		}
 	}
 	wm := o.wm
 	pieces := []Piece{{State: stateTime, Group: UnionGroup, Encode: func(dst []byte) ([]byte, error) {
@@ -30,8 +37,8 @@ func (o *Slices[K, In, Acc, R]) Snapshot() ([]Piece, error) {
 	}}}
 	var groups []int
 	for g := o.groups.Start; g <= o.groups.End; g++ {
-		for _, s := range snaps {
-			if s.GroupLen(g) > 0 {
+		for i, s := range snaps {
+			if arrays[i].groupLen(g-o.groups.Start) > 0 || s != nil && s.GroupLen(g) > 0 {
 				groups = append(groups, g)
 				break
 			}
@@ -40,7 +47,9 @@ func (o *Slices[K, In, Acc, R]) Snapshot() ([]Piece, error) {
 	pending := pendingCount(len(groups))
 	release := func() {
 		for _, s := range snaps {
-			s.Release()
+			if s != nil {
+				s.Release()
+			}
 		}
 	}
 	if len(groups) == 0 {
@@ -56,7 +65,16 @@ func (o *Slices[K, In, Acc, R]) Snapshot() ([]Piece, error) {
 			}()
 			dst = putInt64(dst, through)
 			for i, s := range snaps {
-				if s.GroupLen(g) == 0 {
+				if n := arrays[i].groupLen(g - o.groups.Start); n > 0 {
+					dst = putInt64(dst, starts[i])
+					dst = binary.LittleEndian.AppendUint32(dst, uint32(n))
+					_, keys, accs := arrays[i].group(g - o.groups.Start)
+					for j := range keys {
+						dst = o.keys.Append(dst, &keys[j])
+						dst = o.accs.Append(dst, &accs[j])
+					}
+				}
+				if s == nil || s.GroupLen(g) == 0 {
 					continue
 				}
 				dst = putInt64(dst, starts[i])
@@ -130,8 +148,14 @@ func (o *Slices[K, In, Acc, R]) Restore(pieces []Piece) error {
 					if r.err != nil {
 						break
 					}
-					acc, _ := s.t.Upsert(o.hasher.One(&k), k)
-					r.err = r.take(func(src []byte) ([]byte, error) { return o.accs.DecodeOwned(src, acc) })
+					var acc Acc
+					r.err = r.take(func(src []byte) ([]byte, error) { return o.accs.DecodeOwned(src, &acc) })
+					v, created := s.t.Upsert(o.hasher.One(&k), k)
+					if created || o.Agg.Merge == nil {
+						*v = acc
+						continue
+					}
+					o.Agg.Merge(v, &acc) // of a late slice of the same time
 				}
 			}
 		default:

@@ -45,6 +45,28 @@ func (t *Table[K, V]) ClearGroup(group int) {
 	g.n = 0
 }
 
+// Drain appends the hash words, keys and values of one key group to words, keys
+// and values, in the order of iteration, and then takes them out as ClearGroup
+// does.
+func (t *Table[K, V]) Drain(group int, words []uint64, keys []K, values []V) ([]uint64, []K, []V) {
+	g := &t.groups[group-int(t.start)]
+	if g.n == 0 {
+		return words, keys, values
+	}
+	for i := range g.pages() {
+		p := g.dir[i]
+		for j := range uint64(p.slots()) {
+			if e := p.at(j); e.mark != 0 {
+				words = append(words, e.mark&^used)
+				keys = append(keys, e.Key)
+				values = append(values, e.Value)
+			}
+		}
+	}
+	t.ClearGroup(group)
+	return words, keys, values
+}
+
 // clear empties the page in place.
 func (p *page[K, V]) clear() {
 	clear(unsafe.Slice(p.base, p.slots()))
