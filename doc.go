@@ -18,6 +18,12 @@
 //			To("out", stdio.Print[millrace.Result[string, int64]]())
 //	}
 //
+//	func words(line string, emit func(string)) {
+//		for w := range strings.FieldsSeq(strings.ToLower(line)) {
+//			emit(w)
+//		}
+//	}
+//
 // The build function only describes; nothing runs before it has returned. It
 // must describe the same job each time it is called with the same parameters.
 // Mistakes in it, such as an operator id used twice, are collected and
@@ -47,6 +53,10 @@
 // by reference: [Stream.MapTo], [Stream.FilterRef], [Stream.KeyByRef] and the
 // other twins are given a pointer, which is lent for the call.
 //
+// Some methods show a type parameter "_ lazy" in this documentation. It is never
+// written in a call; it keeps the compiler from building what a program does
+// not use.
+//
 // Records are immutable once emitted. An operator that wants to change them
 // in place says so with [Stream.Update].
 //
@@ -71,6 +81,30 @@
 // Event times are kept in milliseconds since the Unix epoch. Methods that take
 // or return [time.Time] have twins in milliseconds where it matters.
 //
+// # Windows
+//
+// [KeyedStream.Window] assigns each record to windows of event time
+// ([Tumbling], [Sliding], [Cumulative], [Session]), of processing time
+// ([Windows.ProcessingTime]), to a [Global] one, or by number ([CountWindow]);
+// [Stream.WindowAll] does so without a key. What becomes of a window's records
+// is said last: [WindowedStream.Count], [WindowedStream.Aggregate] with an
+// [Aggregator], [WindowedStream.Reduce], [WindowedStream.Apply] with all
+// records, or [WindowedStream.Process] with state. Results have the time of
+// the last millisecond of their window, so that they can be windowed again.
+//
+// A record whose windows are all over is late: it is dropped and counted,
+// unless [WindowedStream.Late] or [WindowedStream.LateTo] takes it.
+// [WindowedStream.AllowedLateness] keeps windows longer and lets late records
+// fire them again.
+//
+// # Joins and patterns
+//
+// [KeyedStream.WindowJoin] pairs records of two streams that share a key and a
+// window, [KeyedStream.IntervalJoin] those whose times are not too far apart,
+// and [Stream.BroadcastState] makes a stream a table that every subtask can
+// look things up in. [KeyedStream.Connect] gives a process function two inputs.
+// [KeyedStream.Detect] finds sequences of events that follow a [Pattern].
+//
 // # State and timers
 //
 // [KeyedStream.Process] is the general stateful operator. Its setup function
@@ -83,7 +117,9 @@
 //		op.OnTimer(func(at time.Time) error { … op.Emit(…) … })
 //	}
 //
-// Handlers of one subtask never run at the same time, so they need no locks,
+// Timers fire when the watermark moves, which is not between two records of one
+// batch: a record may be handled although a timer before its time has not
+// fired yet, as in Flink. Handlers of one subtask never run at the same time, so they need no locks,
 // and state accessors act on the key of the record or timer being handled.
 // Any type made of booleans, numbers, strings, times, slices, maps, pointers
 // and structs of these can be state; a type that cannot be stored is refused

@@ -145,7 +145,6 @@ var imports = []string{
 
 // beside declares names that blocks may use without declaring them.
 var beside = map[string]string{
-	"words":   "func words(line string, emit func(string)) { for w := range strings.FieldsSeq(line) { emit(w) } }",
 	"Reading": "type Reading struct { Device string; Temp float64; At time.Time }",
 	"Alert":   "type Alert struct { Device string }",
 	"Trip":    "type Trip struct { Zone int; At time.Time }",
