@@ -142,7 +142,7 @@ func (c *Codec[T]) Append(dst []byte, v *T) []byte {
 // AppendValue is Append for a value at hand, such as a key just computed. The
 // address given to Append makes a local variable move to the heap; AppendValue
 // allocates nothing for types of numbers, bools, strings, and structs of them.
-func (c *Codec[T]) AppendValue(dst []byte, v T) []byte {
+func (c *Codec[T]) AppendValue[_ lazy](dst []byte, v T) []byte {
 	if c.plan != nil && c.plan.flat {
 		return appendStack(c.plan, dst, &v)
 	}
@@ -152,7 +152,7 @@ func (c *Codec[T]) AppendValue(dst []byte, v T) []byte {
 }
 
 // DecodeValue is Decode into a value returned, for the same reason.
-func (c *Codec[T]) DecodeValue(src []byte) (v T, rest []byte, err error) {
+func (c *Codec[T]) DecodeValue[_ lazy](src []byte) (v T, rest []byte, err error) {
 	if c.plan != nil && c.plan.flat {
 		if rest, err = decodeStack(c.plan, src, &v); err != nil {
 			return v, nil, c.decodeError(err)
@@ -166,7 +166,7 @@ func (c *Codec[T]) DecodeValue(src []byte) (v T, rest []byte, err error) {
 
 // TryAppend is Append with the error returned instead of thrown; dst is then
 // returned with its length unchanged.
-func (c *Codec[T]) TryAppend(dst []byte, v *T) (out []byte, err error) {
+func (c *Codec[T]) TryAppend[_ lazy](dst []byte, v *T) (out []byte, err error) {
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(*EncodeError)
@@ -180,7 +180,7 @@ func (c *Codec[T]) TryAppend(dst []byte, v *T) (out []byte, err error) {
 }
 
 // AppendRows appends the encodings of all rows, one after the other.
-func (c *Codec[T]) AppendRows(dst []byte, rows []T) []byte {
+func (c *Codec[T]) AppendRows[_ lazy](dst []byte, rows []T) []byte {
 	if c.plan != nil && c.plan.flat {
 		return appendRows(c.plan, dst, rows)
 	}
@@ -225,7 +225,7 @@ func (c *Codec[T]) DecodeOwned(src []byte, v *T) (rest []byte, err error) {
 }
 
 // DecodeRows decodes len(rows) values from the front of src, as Decode does.
-func (c *Codec[T]) DecodeRows(src []byte, rows []T) (rest []byte, err error) {
+func (c *Codec[T]) DecodeRows[_ lazy](src []byte, rows []T) (rest []byte, err error) {
 	if c.plan != nil && c.plan.flat {
 		rest, i, err := decodeRows(c.plan, src, rows)
 		if err != nil {
@@ -249,7 +249,7 @@ func (c *Codec[T]) decodeError(err error) error {
 // slices, slices, maps and pointers are copied. Fields left out of the
 // encoding are copied as they are. Types with a Custom codec or methods of
 // their own are copied by encoding and decoding them.
-func (c *Codec[T]) Clone(dst, src *T) {
+func (c *Codec[T]) Clone[_ lazy](dst, src *T) {
 	if dst != src {
 		*dst = *src
 	}
@@ -262,7 +262,7 @@ func (c *Codec[T]) Clone(dst, src *T) {
 // codec or methods of their own never hold views and are left as they are.
 func (c *Codec[T]) Own(v *T) { c.own(v, false) }
 
-func (c *Codec[T]) own(v *T, deep bool) {
+func (c *Codec[T]) own[_ lazy](v *T, deep bool) {
 	if c.pointerFree {
 		return
 	}
@@ -275,11 +275,11 @@ func (c *Codec[T]) own(v *T, deep bool) {
 
 // PointerFree reports whether T holds no Go pointers, so that memory full of
 // T is not scanned by the garbage collector and Own has nothing to do.
-func (c *Codec[T]) PointerFree() bool { return c.pointerFree }
+func (c *Codec[T]) PointerFree[_ lazy]() bool { return c.pointerFree }
 
 // FixedSize reports whether all values of T have encodings of one size, and
 // that size in bytes.
-func (c *Codec[T]) FixedSize() (n int, ok bool) {
+func (c *Codec[T]) FixedSize[_ lazy]() (n int, ok bool) {
 	if c.shape.tail {
 		return 0, false
 	}
@@ -288,7 +288,7 @@ func (c *Codec[T]) FixedSize() (n int, ok bool) {
 
 // Schema describes the encoding of T. Store it beside bytes that outlive the
 // program and give it to Reader.
-func (c *Codec[T]) Schema() Schema { return c.schema }
+func (c *Codec[T]) Schema[_ lazy]() Schema { return c.schema }
 
 // pointerFree reports whether values of t hold no Go pointers.
 func pointerFree(t reflect.Type) bool {
@@ -351,3 +351,9 @@ func (r *Registry) freeze() map[reflect.Type]opaque {
 	r.frozen = true
 	return r.custom
 }
+
+// lazy is the type parameter of methods that need none. All plain methods of a
+// generic type are compiled for each program that uses the type, with whatever
+// types it uses it for; those with a type parameter only where they are called.
+// It is never written in a call: its only type is inferred.
+type lazy interface{ struct{} }

@@ -22,7 +22,7 @@ import (
 //
 // Any other change is an error that names the path of the field and what it
 // was and is.
-func (c *Codec[T]) Reader(written Schema) (func(src []byte, v *T) (rest []byte, err error), error) {
+func (c *Codec[T]) Reader[_ lazy](written Schema) (func(src []byte, v *T) (rest []byte, err error), error) {
 	conv, err := c.conversion(written)
 	if err != nil {
 		return nil, err
@@ -40,7 +40,7 @@ func (c *Codec[T]) Reader(written Schema) (func(src []byte, v *T) (rest []byte, 
 }
 
 // conversion returns how to read written, or nil if that is what c writes.
-func (c *Codec[T]) conversion(written Schema) (*conversion, error) {
+func (c *Codec[T]) conversion[_ lazy](written Schema) (*conversion, error) {
 	path := typeName(c.shape.typ)
 	if written.IsZero() {
 		return nil, refuse(path, "the schema it was written under is missing")

@@ -17,6 +17,10 @@ import (
 	"github.com/millrace/millrace/state/table"
 )
 
+// lazy is the type parameter of methods that need none, as in package table:
+// they are compiled only where they are called.
+type lazy interface{ struct{} }
+
 // A Timer is a key that is to be called at a time. Word is the key's hash
 // word, At is in milliseconds of the service's time domain.
 type Timer[K comparable] struct {
@@ -88,7 +92,7 @@ func spread(at int64) uint64 {
 }
 
 // Len is the number of timers.
-func (s *Service[K]) Len() int { return s.timers.Len() }
+func (s *Service[K]) Len[_ lazy]() int { return s.timers.Len() }
 
 // Set sets a timer for k, whose hash word is word, at the time at, and reports
 // whether it is new. A timer whose time has passed fires at the next Advance,
@@ -108,7 +112,7 @@ func (s *Service[K]) Set(word uint64, k K, at int64) bool {
 
 // SetAll sets a timer at one time for each key of a batch, keys[i] with
 // words[i]: Set of each, with the table's cache misses overlapped.
-func (s *Service[K]) SetAll(words []uint64, keys []K, at int64) {
+func (s *Service[K]) SetAll[_ lazy](words []uint64, keys []K, at int64) {
 	s.words = s.words[:0]
 	for _, w := range words {
 		s.words = append(s.words, timerWord(w, at))
@@ -129,7 +133,7 @@ func (s *Service[K]) enqueue(e entry[K]) {
 
 // Delete takes the timer of k at the time at back, and reports whether there
 // was one.
-func (s *Service[K]) Delete(word uint64, k K, at int64) bool {
+func (s *Service[K]) Delete[_ lazy](word uint64, k K, at int64) bool {
 	if !s.timers.Delete(timerWord(word, at), stamp[K]{k, at}) {
 		return false
 	}
@@ -141,7 +145,7 @@ func (s *Service[K]) Delete(word uint64, k K, at int64) bool {
 
 // sweep takes the entries of deleted timers out of wheel and heap. It runs
 // after more deletions than there are timers, hence costs each a constant.
-func (s *Service[K]) sweep() {
+func (s *Service[K]) sweep[_ lazy]() {
 	if s.timers.Len() == 0 {
 		s.w.clear()
 		s.late = s.late[:0]
@@ -221,7 +225,7 @@ func (s *Service[K]) pop(to int64) (e entry[K], ok bool) {
 }
 
 // Clear takes all timers back.
-func (s *Service[K]) Clear() {
+func (s *Service[K]) Clear[_ lazy]() {
 	s.timers.Clear()
 	s.sweep()
 }
@@ -229,18 +233,18 @@ func (s *Service[K]) Clear() {
 // All iterates over the timers by key group, within one in no particular
 // order, but for the same history always in the same. The service must not be
 // changed before the loop is over.
-func (s *Service[K]) All() iter.Seq[Timer[K]] { return timers(s.timers.Entries()) }
+func (s *Service[K]) All[_ lazy]() iter.Seq[Timer[K]] { return timers(s.timers.Entries()) }
 
 // Snapshot freezes the timers as they are now, in time that depends on the
 // number of key groups only. It may be read by another goroutine while the
 // service runs on. The caller releases it.
-func (s *Service[K]) Snapshot() *Snapshot[K] {
+func (s *Service[K]) Snapshot[_ lazy]() *Snapshot[K] {
 	return &Snapshot[K]{timers: s.timers.Snapshot()}
 }
 
 // Restore sets the timers given, those of a snapshot's key groups. It may be
 // called several times, with timers of several snapshots.
-func (s *Service[K]) Restore(timers iter.Seq[Timer[K]]) {
+func (s *Service[K]) Restore[_ lazy](timers iter.Seq[Timer[K]]) {
 	for t := range timers {
 		s.Set(t.Word, t.Key, t.At)
 	}
@@ -257,19 +261,19 @@ type Snapshot[K comparable] struct {
 func (s *Snapshot[K]) Release() { s.timers.Release() }
 
 // Groups is the range of key groups that the snapshot holds.
-func (s *Snapshot[K]) Groups() keygroup.Range { return s.timers.Groups() }
+func (s *Snapshot[K]) Groups[_ lazy]() keygroup.Range { return s.timers.Groups() }
 
 // Len is the number of timers.
-func (s *Snapshot[K]) Len() int { return s.timers.Len() }
+func (s *Snapshot[K]) Len[_ lazy]() int { return s.timers.Len() }
 
 // GroupLen is the number of timers in one key group.
-func (s *Snapshot[K]) GroupLen(g int) int { return s.timers.GroupLen(g) }
+func (s *Snapshot[K]) GroupLen[_ lazy](g int) int { return s.timers.GroupLen(g) }
 
 // All iterates over the timers by key group.
-func (s *Snapshot[K]) All() iter.Seq[Timer[K]] { return timers(s.timers.Entries()) }
+func (s *Snapshot[K]) All[_ lazy]() iter.Seq[Timer[K]] { return timers(s.timers.Entries()) }
 
 // Group iterates over the timers of one key group.
-func (s *Snapshot[K]) Group(g int) iter.Seq[Timer[K]] { return timers(s.timers.GroupEntries(g)) }
+func (s *Snapshot[K]) Group[_ lazy](g int) iter.Seq[Timer[K]] { return timers(s.timers.GroupEntries(g)) }
 
 func timers[K comparable](entries iter.Seq[*table.Entry[stamp[K], uint64]]) iter.Seq[Timer[K]] {
 	return func(yield func(Timer[K]) bool) {

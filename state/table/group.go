@@ -1,7 +1,6 @@
 package table
 
 import (
-	"iter"
 	"math/bits"
 	"slices"
 	"unsafe"
@@ -33,10 +32,10 @@ func (e *Entry[K, V]) Word() uint64 { return e.mark &^ used }
 // and almost never looks at a slot that holds another key. Probing the slots
 // themselves cost a third more for keys that fit the cache, in branches that
 // cannot be predicted, and led one probe in five to another line of memory.
-type page[K comparable, V any] struct {
-	base  *Entry[K, V] // the first slot
-	tags  *uint8       // of the slots; the first tagsMore are repeated at the end
-	mask  uint32       // number of slots - 1
+type page struct {
+	base  unsafe.Pointer // the first slot, an Entry
+	tags  *uint8         // of the slots; the first tagsMore are repeated at the end
+	mask  uint32         // number of slots - 1
 	epoch uint32
 }
 
@@ -77,8 +76,8 @@ type tally struct {
 //
 // It serves as a key group of a Table and as the map of one key in a
 // MapTable.
-type group[K comparable, V any] struct {
-	dir   []page[K, V]
+type group struct {
+	dir   []page
 	tally []tally // beside dir
 	n     int
 	epoch uint32 // of dir and tally
@@ -86,31 +85,65 @@ type group[K comparable, V any] struct {
 }
 
 // layout is what the groups of one table have in common.
-type layout[K comparable, V any] struct {
-	empty group[K, V] // its directory and page are shared and never written
-	first int         // slots of a group's first page
-	full  int         // slots at which a page splits and no longer doubles
+//
+// Groups and pages do not depend on the types of keys and values: their code
+// is compiled once, and not in every program for each pair of types. It moves
+// entries with what layout knows of their type. Typed are only the functions
+// that look for a key, and those that hand entries out.
+type layout struct {
+	empty group // its directory and page are shared and never written
+	first int   // slots of a group's first page
+	full  int   // slots at which a page splits and no longer doubles
+
+	size  uintptr // of an entry
+	slots func(n int) unsafe.Pointer
+	copy  func(to, from unsafe.Pointer, n int) // zeros if from is nil
 }
 
-func newLayout[K comparable, V any](first, pageBytes int) layout[K, V] {
+// keyAt is the offset of the key in an entry, behind the mark.
+const keyAt = unsafe.Sizeof(uint64(0))
+
+func newLayout[K comparable, V any](first, pageBytes int) layout {
+	return layout{
+		first: first,
+		size:  unsafe.Sizeof(Entry[K, V]{}),
+		slots: func(n int) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(make([]Entry[K, V], n))) },
+		copy: func(to, from unsafe.Pointer, n int) {
+			if from == nil {
+				clear(unsafe.Slice((*Entry[K, V])(to), n))
+				return
+			}
+			copy(unsafe.Slice((*Entry[K, V])(to), n), unsafe.Slice((*Entry[K, V])(from), n))
+		},
+	}.sized(pageBytes)
+}
+
+// sized completes a layout for pages of about so many bytes.
+func (l layout) sized(pageBytes int) layout {
 	// A quarter above the wanted size is better than nearly half below it.
-	full := max(pageBytes*5/4/int(unsafe.Sizeof(Entry[K, V]{})), 4)
-	full = 1 << (bits.Len(uint(full)) - 1)
-	return layout[K, V]{
-		empty: group[K, V]{dir: []page[K, V]{newPage[K, V](1, 0)}, tally: make([]tally, 1)},
-		first: min(first, full),
-		full:  full,
-	}
+	full := max(pageBytes*5/4/int(l.size), 4)
+	l.full = 1 << (bits.Len(uint(full)) - 1)
+	l.first = min(l.first, l.full)
+	l.empty = group{dir: []page{l.page(1, 0)}, tally: make([]tally, 1)}
+	return l
 }
 
-func newPage[K comparable, V any](slots int, epoch uint32) page[K, V] {
-	return page[K, V]{
-		base:  &make([]Entry[K, V], slots)[0],
+func (l *layout) page(slots int, epoch uint32) page {
+	return page{
+		base:  l.slots(slots),
 		tags:  &make([]uint8, slots+tagsMore)[0],
 		mask:  uint32(slots - 1),
 		epoch: epoch,
 	}
 }
+
+// at is slot i of p, modulo the number of slots.
+func (l *layout) at(p *page, i uint64) unsafe.Pointer {
+	return unsafe.Add(p.base, uintptr(i&uint64(p.mask))*l.size)
+}
+
+// mark is the mark of slot i of p.
+func (l *layout) mark(p *page, i uint64) uint64 { return *(*uint64)(l.at(p, i)) }
 
 // room is the number of entries that a page of so many slots takes. It leaves
 // at least one slot free, which ends every probe, and is 0 for the one-slot
@@ -118,18 +151,18 @@ func newPage[K comparable, V any](slots int, epoch uint32) page[K, V] {
 func room(slots int) uint32 { return uint32(slots * 13 / 16) }
 
 // index is the place in the directory of the page for word.
-func (g *group[K, V]) index(word uint64) uint64 {
+func (g *group) index(word uint64) uint64 {
 	return word << (64 - wordBits) >> 1 >> ((63 - g.depth) & 63)
 }
 
-// find returns the page for word and the entry of k in it, or nil.
-func (g *group[K, V]) find(word uint64, k K) (*page[K, V], *Entry[K, V]) {
+// find returns the page of g for word and the entry of k in it, or nil.
+func find[K comparable, V any](g *group, word uint64, k K) (*page, *Entry[K, V]) {
 	p := &g.dir[g.index(word)]
 	t := tagOf(word)
 	for i := word; ; i += 8 {
 		eight := p.eight(i)
 		for m := matches(eight, t); m != 0; m &= m - 1 {
-			if e := p.at(i + uint64(bits.TrailingZeros64(m)/8)); e.mark == word|used && e.Key == k {
+			if e := at[K, V](p, i+uint64(bits.TrailingZeros64(m)/8)); e.mark == word|used && e.Key == k {
 				return p, e
 			}
 		}
@@ -139,14 +172,56 @@ func (g *group[K, V]) find(word uint64, k K) (*page[K, V], *Entry[K, V]) {
 	}
 }
 
-// again is the entry that find gave, after its page was copied.
-func (g *group[K, V]) again(word uint64, k K) *Entry[K, V] {
-	_, e := g.find(word, k)
+// at is slot i of p, modulo the number of slots. A slice in its place would
+// make directories larger and check bounds that the mask keeps.
+func at[K comparable, V any](p *page, i uint64) *Entry[K, V] {
+	return (*Entry[K, V])(unsafe.Add(p.base, uintptr(i&uint64(p.mask))*unsafe.Sizeof(Entry[K, V]{})))
+}
+
+// insert adds k to g, which must not be there, with a zero value.
+func insert[K comparable, V any](g *group, v *versions, l *layout, word uint64, k K) *Entry[K, V] {
+	e := (*Entry[K, V])(g.insert(v, l, word))
+	e.Key = k
 	return e
 }
 
-// insert adds k, which must not be there, with a zero value.
-func (g *group[K, V]) insert(v *versions, l *layout[K, V], word uint64, k K) *Entry[K, V] {
+// remove takes the entry of k out of g, if it is there, and returns its key as
+// it was stored.
+func remove[K comparable, V any](g *group, v *versions, l *layout, word uint64, k K) (stored K, ok bool) {
+	p, e := find[K, V](g, word, k)
+	if e == nil {
+		return stored, false
+	}
+	stored = e.Key
+	g.remove(v, l, word, l.slotOf(p, unsafe.Pointer(e)))
+	return stored, true
+}
+
+// each visits the entries of g until visit returns false, and reports whether
+// it saw them all.
+func each[K comparable, V any](g *group, visit func(*Entry[K, V]) bool) bool {
+	for i := uint64(0); g.n > 0 && i < uint64(len(g.dir)); i += g.places(i) {
+		p := &g.dir[i]
+		for j := range uint64(p.slots()) {
+			if e := at[K, V](p, j); e.mark != 0 && !visit(e) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// owned makes the entry at e, which find gave with its page p, safe to write,
+// and returns where it is then.
+func (g *group) owned(v *versions, l *layout, word uint64, p *page, e unsafe.Pointer) unsafe.Pointer {
+	slot := l.slotOf(p, e)
+	i := g.first(g.index(word))
+	g.own(v, l, i)
+	return l.at(&g.dir[i], slot)
+}
+
+// insert takes a slot for a key of word, which must not be there, and marks it.
+func (g *group) insert(v *versions, l *layout, word uint64) unsafe.Pointer {
 	for {
 		i := g.first(g.index(word))
 		if g.tally[i].count < room(g.dir[i].slots()) {
@@ -155,32 +230,31 @@ func (g *group[K, V]) insert(v *versions, l *layout[K, V], word uint64, k K) *En
 		g.grow(v, l, i)
 	}
 	i := g.first(g.index(word))
-	g.own(v, i)
+	g.own(v, l, i)
 	g.tally[i].count++
 	g.n++
-	e := g.dir[i].place(word)
-	e.mark = word | used
-	e.Key = k
+	e := l.at(&g.dir[i], g.dir[i].place(word))
+	*(*uint64)(e) = word | used
 	return e
 }
 
 // place takes the free slot for word.
-func (p *page[K, V]) place(word uint64) *Entry[K, V] {
+func (p *page) place(word uint64) uint64 {
 	i := word
 	for free(p.eight(i)) == 0 {
 		i += 8
 	}
 	i += uint64(bits.TrailingZeros64(free(p.eight(i))) / 8)
 	p.setTag(i, tagOf(word))
-	return p.at(i)
+	return i
 }
 
 // fill puts copies of all entries of o for which (mark & bit != 0) == set
 // into p, and returns their number.
-func (p *page[K, V]) fill(o page[K, V], bit uint64, set bool) (n uint32) {
+func (l *layout) fill(p, o *page, bit uint64, set bool) (n uint32) {
 	for i := range uint64(o.slots()) {
-		if e := o.at(i); e.mark != 0 && (e.mark&bit != 0) == set {
-			*p.place(e.mark) = *e
+		if m := l.mark(o, i); m != 0 && (m&bit != 0) == set {
+			l.copy(l.at(p, p.place(m)), l.at(o, i), 1)
 			n++
 		}
 	}
@@ -188,27 +262,29 @@ func (p *page[K, V]) fill(o page[K, V], bit uint64, set bool) (n uint32) {
 }
 
 // places is the number of places in the directory of the page at index i.
-func (g *group[K, V]) places(i uint64) uint64 { return 1 << (g.depth - g.tally[i].depth) }
+func (g *group) places(i uint64) uint64 { return 1 << (g.depth - g.tally[i].depth) }
 
 // first is the first place of the page at index i.
-func (g *group[K, V]) first(i uint64) uint64 { return i &^ (g.places(i) - 1) }
+func (g *group) first(i uint64) uint64 { return i &^ (g.places(i) - 1) }
 
 // own makes the page whose first place is i safe to write.
-func (g *group[K, V]) own(v *versions, i uint64) {
+func (g *group) own(v *versions, l *layout, i uint64) {
 	p := g.dir[i]
 	if p.epoch > v.shared || !v.frozen(p.epoch) {
 		return
 	}
 	v.moves++
 	g.ownDir(v)
-	p.base = &slices.Clone(unsafe.Slice(p.base, p.slots()))[0]
+	base := l.slots(p.slots())
+	l.copy(base, p.base, p.slots())
+	p.base = base
 	p.tags = &slices.Clone(unsafe.Slice(p.tags, p.slots()+tagsMore))[0]
 	p.epoch = v.epoch
 	g.put(i, g.places(i), p, g.tally[i])
 }
 
 // ownDir makes the directory safe to write.
-func (g *group[K, V]) ownDir(v *versions) {
+func (g *group) ownDir(v *versions) {
 	if g.epoch <= v.shared && v.frozen(g.epoch) {
 		g.dir = slices.Clone(g.dir)
 		g.tally = slices.Clone(g.tally)
@@ -217,7 +293,7 @@ func (g *group[K, V]) ownDir(v *versions) {
 }
 
 // put sets n places of the directory from i on.
-func (g *group[K, V]) put(i, n uint64, p page[K, V], t tally) {
+func (g *group) put(i, n uint64, p page, t tally) {
 	for j := i; j < i+n; j++ {
 		g.dir[j] = p
 		g.tally[j] = t
@@ -227,21 +303,21 @@ func (g *group[K, V]) put(i, n uint64, p page[K, V], t tally) {
 // grow makes room in the page whose first place is i: small pages double, full
 // ones split. Where splitting would not help, because the words have their
 // upper bits in common, the page doubles beyond its usual size.
-func (g *group[K, V]) grow(v *versions, l *layout[K, V], i uint64) {
+func (g *group) grow(v *versions, l *layout, i uint64) {
 	v.moves++
 	slots := g.dir[i].slots()
 	if slots == 1 {
-		*g = group[K, V]{dir: []page[K, V]{newPage[K, V](l.first, v.epoch)}, tally: make([]tally, 1), epoch: v.epoch}
+		*g = group{dir: []page{l.page(l.first, v.epoch)}, tally: make([]tally, 1), epoch: v.epoch}
 		return
 	}
 	g.ownDir(v)
 	switch {
 	case slots < l.full:
-		g.resize(v, i, 2*slots)
+		g.resize(v, l, i, 2*slots)
 	case g.tally[i].depth < g.depth:
 		g.split(v, l, i)
 	case g.depth < wordBits-16 && len(g.dir)*l.full <= 8*g.n:
-		dir, tallies := make([]page[K, V], 2*len(g.dir)), make([]tally, 2*len(g.dir))
+		dir, tallies := make([]page, 2*len(g.dir)), make([]tally, 2*len(g.dir))
 		for j := range dir {
 			dir[j], tallies[j] = g.dir[j/2], g.tally[j/2]
 		}
@@ -249,70 +325,64 @@ func (g *group[K, V]) grow(v *versions, l *layout[K, V], i uint64) {
 		g.depth++
 		g.split(v, l, 2*i)
 	default:
-		g.resize(v, i, 2*slots)
+		g.resize(v, l, i, 2*slots)
 	}
 }
 
 // resize moves the page whose first place is i to one of so many slots.
-func (g *group[K, V]) resize(v *versions, i uint64, slots int) {
-	p := newPage[K, V](slots, v.epoch)
-	p.fill(g.dir[i], used, true)
+func (g *group) resize(v *versions, l *layout, i uint64, slots int) {
+	p := l.page(slots, v.epoch)
+	l.fill(&p, &g.dir[i], used, true)
 	g.put(i, g.places(i), p, g.tally[i])
 }
 
 // split divides the page whose first place is i by the next bit of its words.
-func (g *group[K, V]) split(v *versions, l *layout[K, V], i uint64) {
+func (g *group) split(v *versions, l *layout, i uint64) {
 	old, t, n := g.dir[i], g.tally[i], g.places(i)
 	bit := uint64(1) << (wordBits - 1 - t.depth)
 	upper := uint32(0)
 	for j := range uint64(old.slots()) {
-		upper += uint32(old.at(j).mark & bit / bit)
+		upper += uint32(l.mark(&old, j) & bit / bit)
 	}
 	for half, count := range [2]uint32{t.count - upper, upper} {
 		slots := l.full
 		for room(slots) < count {
 			slots *= 2
 		}
-		p := newPage[K, V](slots, v.epoch)
-		p.fill(old, bit, half == 1)
+		p := l.page(slots, v.epoch)
+		l.fill(&p, &old, bit, half == 1)
 		g.put(i+uint64(half)*n/2, n/2, p, tally{count, t.depth + 1})
 	}
 }
 
-// remove takes the entry of k out, if it is there, and returns its key as it
-// was stored. The entries behind it move up, so deletions leave nothing that
-// later probes must step over; pages that run empty are joined.
-func (g *group[K, V]) remove(v *versions, l *layout[K, V], word uint64, k K) (stored K, ok bool) {
-	if _, e := g.find(word, k); e == nil {
-		return stored, false
-	}
+// remove takes out the entry in a slot of the page for word. The entries
+// behind it move up, so deletions leave nothing that later probes must step
+// over; pages that run empty are joined.
+func (g *group) remove(v *versions, l *layout, word, hole uint64) {
 	i := g.first(g.index(word))
-	g.own(v, i)
+	g.own(v, l, i)
 	p := g.dir[i]
-	hole := p.slotOf(g.again(word, k))
-	stored = p.at(hole).Key
 	for j := hole + 1; p.eight(j)&0x80 != 0; j++ {
 		// The entry at j may move to the hole if its own place is not
 		// between the two.
-		if (j-p.at(j).mark)&uint64(p.mask) >= j-hole {
-			*p.at(hole) = *p.at(j)
-			p.setTag(hole, tagOf(p.at(j).mark))
+		if m := l.mark(&p, j); (j-m)&uint64(p.mask) >= j-hole {
+			l.copy(l.at(&p, hole), l.at(&p, j), 1)
+			p.setTag(hole, tagOf(m))
 			hole = j
 		}
 	}
-	*p.at(hole) = Entry[K, V]{}
+	l.copy(l.at(&p, hole), nil, 1)
 	p.setTag(hole, 0)
 	g.tally[i].count--
 	g.n--
 	if int(g.tally[i].count)*4 < p.slots() {
 		g.shrink(v, l, i)
 	}
-	return stored, true
 }
 
 // shrink joins the nearly empty page whose first place is i with its
 // neighbour, or makes it smaller.
-func (g *group[K, V]) shrink(v *versions, l *layout[K, V], i uint64) {
+func (g *group) shrink(v *versions, l *layout, i uint64) {
 	if g.n == 0 {
 		*g = l.empty
 		return
@@ -321,7 +391,7 @@ func (g *group[K, V]) shrink(v *versions, l *layout[K, V], i uint64) {
 	p, t, n := g.dir[i], g.tally[i], g.places(i)
 	if t.depth == 0 || p.slots() > l.full {
 		if half := p.slots() / 2; half >= l.first && t.count < room(half)*2/3 {
-			g.resize(v, i, half)
+			g.resize(v, l, i, half)
 		}
 		return
 	}
@@ -329,9 +399,9 @@ func (g *group[K, V]) shrink(v *versions, l *layout[K, V], i uint64) {
 	if u.depth != t.depth || q.mask != p.mask || t.count+u.count > room(p.slots())*2/3 {
 		return
 	}
-	joined := newPage[K, V](p.slots(), v.epoch)
-	joined.fill(p, used, true)
-	joined.fill(q, used, true)
+	joined := l.page(p.slots(), v.epoch)
+	l.fill(&joined, &p, used, true)
+	l.fill(&joined, &q, used, true)
 	g.put(i&^n, 2*n, joined, tally{t.count + u.count, t.depth - 1})
 	if t.depth < g.depth {
 		return
@@ -341,7 +411,7 @@ func (g *group[K, V]) shrink(v *versions, l *layout[K, V], i uint64) {
 			return
 		}
 	}
-	dir, tallies := make([]page[K, V], len(g.dir)/2), make([]tally, len(g.dir)/2)
+	dir, tallies := make([]page, len(g.dir)/2), make([]tally, len(g.dir)/2)
 	for j := range dir {
 		dir[j], tallies[j] = g.dir[2*j], g.tally[2*j]
 	}
@@ -349,80 +419,38 @@ func (g *group[K, V]) shrink(v *versions, l *layout[K, V], i uint64) {
 	g.depth--
 }
 
-// pages iterates over the first places of all pages, in the order of the
-// words' upper bits.
-func (g *group[K, V]) pages() iter.Seq[uint64] {
-	return func(yield func(uint64) bool) {
-		for i := uint64(0); i < uint64(len(g.dir)); i += g.places(i) {
-			if !yield(i) {
-				return
-			}
-		}
-	}
-}
-
-// each visits the entries until visit returns false, and reports whether it
-// saw them all.
-func (g *group[K, V]) each(visit func(*Entry[K, V]) bool) bool {
-	if g.n == 0 {
-		return true
-	}
-	for i := range g.pages() {
-		p := g.dir[i]
-		for j := range uint64(p.slots()) {
-			if e := p.at(j); e.mark != 0 && !visit(e) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // update lets f change all entries in place, but for their words and what
 // their keys are equal to.
-func (g *group[K, V]) update(v *versions, f func(*Entry[K, V])) {
-	if g.n == 0 {
-		return
-	}
-	for i := range g.pages() {
-		g.own(v, i)
-		for j := range uint64(g.dir[i].slots()) {
-			if e := g.dir[i].at(j); e.mark != 0 {
-				f(e)
+func (g *group) update(v *versions, l *layout, f func(e unsafe.Pointer)) {
+	for i := uint64(0); g.n > 0 && i < uint64(len(g.dir)); i += g.places(i) {
+		g.own(v, l, i)
+		p := g.dir[i]
+		for j := range uint64(p.slots()) {
+			if l.mark(&p, j) != 0 {
+				f(l.at(&p, j))
 			}
 		}
 	}
 }
 
 // slots is the number of slots of the page.
-func (p *page[K, V]) slots() int { return int(p.mask) + 1 }
+func (p *page) slots() int { return int(p.mask) + 1 }
 
-// at is slot i, modulo the number of slots. A slice in its place would make
-// directories larger and check bounds that the mask keeps.
-func (p *page[K, V]) at(i uint64) *Entry[K, V] {
-	return (*Entry[K, V])(unsafe.Add(unsafe.Pointer(p.base), uintptr(i&uint64(p.mask))*unsafe.Sizeof(*p.base)))
-}
-
-// slotOf is the slot of an entry that at gave.
-func (p *page[K, V]) slotOf(e *Entry[K, V]) uint64 {
-	return uint64((uintptr(unsafe.Pointer(e)) - uintptr(unsafe.Pointer(p.base))) / unsafe.Sizeof(*e))
+// slotOf is the slot of an entry in p.
+func (l *layout) slotOf(p *page, e unsafe.Pointer) uint64 {
+	return uint64((uintptr(e) - uintptr(p.base)) / l.size)
 }
 
 // eight reads the tags of the eight slots from i on. In a page of fewer slots
 // it reads some twice, or zeros behind them.
-func (p *page[K, V]) eight(i uint64) uint64 {
+func (p *page) eight(i uint64) uint64 {
 	return *(*uint64)(unsafe.Add(unsafe.Pointer(p.tags), i&uint64(p.mask)))
 }
 
-func (p *page[K, V]) setTag(i uint64, t uint8) {
+func (p *page) setTag(i uint64, t uint8) {
 	i &= uint64(p.mask)
 	tags := unsafe.Slice(p.tags, p.slots()+tagsMore)
 	for ; i < uint64(len(tags)); i += uint64(p.slots()) {
 		tags[i] = t
 	}
-}
-
-// last is the last byte of the entry.
-func (e *Entry[K, V]) last() *uint8 {
-	return (*uint8)(unsafe.Add(unsafe.Pointer(e), unsafe.Sizeof(*e)-1))
 }

@@ -49,16 +49,16 @@ func NewList[K comparable, V any](groups keygroup.Range, opt Options) *ListTable
 }
 
 // Groups is the range of key groups that the table holds.
-func (t *ListTable[K, V]) Groups() keygroup.Range { return t.outer.Groups() }
+func (t *ListTable[K, V]) Groups[_ lazy]() keygroup.Range { return t.outer.Groups() }
 
 // Keys is the number of keys, that is of lists.
-func (t *ListTable[K, V]) Keys() int { return t.outer.Len() }
+func (t *ListTable[K, V]) Keys[_ lazy]() int { return t.outer.Len() }
 
 // Len is the number of values in all lists.
-func (t *ListTable[K, V]) Len() int { return t.n }
+func (t *ListTable[K, V]) Len[_ lazy]() int { return t.n }
 
 // LenOf is the number of values in the list of k.
-func (t *ListTable[K, V]) LenOf(word uint64, k K) int {
+func (t *ListTable[K, V]) LenOf[_ lazy](word uint64, k K) int {
 	if l := t.outer.Get(word, k); l != nil {
 		return l.n
 	}
@@ -66,7 +66,7 @@ func (t *ListTable[K, V]) LenOf(word uint64, k K) int {
 }
 
 // Append adds v at the end of the list of k.
-func (t *ListTable[K, V]) Append(word uint64, k K, v V) {
+func (t *ListTable[K, V]) Append[_ lazy](word uint64, k K, v V) {
 	l, _ := t.outer.Upsert(word, k)
 	l.append(v, t.most)
 	t.n++
@@ -74,7 +74,7 @@ func (t *ListTable[K, V]) Append(word uint64, k K, v V) {
 
 // AppendAll adds vs at the end of the list of k, in order. Of no values it
 // does nothing.
-func (t *ListTable[K, V]) AppendAll(word uint64, k K, vs []V) {
+func (t *ListTable[K, V]) AppendAll[_ lazy](word uint64, k K, vs []V) {
 	if len(vs) == 0 {
 		return
 	}
@@ -86,7 +86,7 @@ func (t *ListTable[K, V]) AppendAll(word uint64, k K, vs []V) {
 }
 
 // Replace makes vs the list of k. Of no values it is Delete.
-func (t *ListTable[K, V]) Replace(word uint64, k K, vs []V) {
+func (t *ListTable[K, V]) Replace[_ lazy](word uint64, k K, vs []V) {
 	if len(vs) == 0 {
 		t.Delete(word, k)
 		return
@@ -97,7 +97,7 @@ func (t *ListTable[K, V]) Replace(word uint64, k K, vs []V) {
 	t.AppendAll(word, k, vs)
 }
 
-func (l *list[V]) append(v V, most int) {
+func (l *list[V]) append[_ lazy](v V, most int) {
 	if l.room == 0 {
 		c := &chunk[V]{values: make([]V, min(max(l.n, firstValues), max(most, 1)))}
 		if l.tail == nil {
@@ -113,7 +113,7 @@ func (l *list[V]) append(v V, most int) {
 	l.n++
 }
 
-func (l *list[V]) all() iter.Seq[*V] {
+func (l *list[V]) all[_ lazy]() iter.Seq[*V] {
 	return func(yield func(*V) bool) {
 		if l == nil {
 			return
@@ -137,10 +137,12 @@ func (l *list[V]) all() iter.Seq[*V] {
 // Values iterates over the list of k in the order of appending. The values
 // are to be read only, and stay valid and as they are for as long as the
 // caller wants, but the loop must not change the table.
-func (t *ListTable[K, V]) Values(word uint64, k K) iter.Seq[*V] { return t.outer.Get(word, k).all() }
+func (t *ListTable[K, V]) Values[_ lazy](word uint64, k K) iter.Seq[*V] {
+	return t.outer.Get(word, k).all()
+}
 
 // Delete takes k out with its list, and reports whether it was there.
-func (t *ListTable[K, V]) Delete(word uint64, k K) bool {
+func (t *ListTable[K, V]) Delete[_ lazy](word uint64, k K) bool {
 	l := t.outer.Get(word, k)
 	if l == nil {
 		return false
@@ -150,25 +152,25 @@ func (t *ListTable[K, V]) Delete(word uint64, k K) bool {
 }
 
 // Clear takes all keys out.
-func (t *ListTable[K, V]) Clear() {
+func (t *ListTable[K, V]) Clear[_ lazy]() {
 	t.outer.Clear()
 	t.n = 0
 }
 
 // Touch is Table.Touch for the keys.
-func (t *ListTable[K, V]) Touch(words []uint64) { t.outer.Touch(words) }
+func (t *ListTable[K, V]) Touch[_ lazy](words []uint64) { t.outer.Touch(words) }
 
 // All iterates over the keys and their lists by key group. The table must not
 // be changed before the loop is over.
-func (t *ListTable[K, V]) All() iter.Seq[ListEntry[K, V]] { return lists(t.outer.Entries()) }
+func (t *ListTable[K, V]) All[_ lazy]() iter.Seq[ListEntry[K, V]] { return lists(t.outer.Entries()) }
 
 // Group is All for one key group.
-func (t *ListTable[K, V]) Group(g int) iter.Seq[ListEntry[K, V]] {
+func (t *ListTable[K, V]) Group[_ lazy](g int) iter.Seq[ListEntry[K, V]] {
 	return lists(t.outer.GroupEntries(g))
 }
 
 // Snapshot freezes the table as it is now; see Table.Snapshot.
-func (t *ListTable[K, V]) Snapshot() *ListSnapshot[K, V] {
+func (t *ListTable[K, V]) Snapshot[_ lazy]() *ListSnapshot[K, V] {
 	return &ListSnapshot[K, V]{outer: t.outer.Snapshot(), n: t.n}
 }
 
@@ -176,16 +178,16 @@ func (t *ListTable[K, V]) Snapshot() *ListSnapshot[K, V] {
 type ListEntry[K comparable, V any] struct{ e *Entry[K, list[V]] }
 
 // Word is the hash word of the key.
-func (l ListEntry[K, V]) Word() uint64 { return l.e.Word() }
+func (l ListEntry[K, V]) Word[_ lazy]() uint64 { return l.e.Word() }
 
 // Key is the key.
-func (l ListEntry[K, V]) Key() K { return l.e.Key }
+func (l ListEntry[K, V]) Key[_ lazy]() K { return l.e.Key }
 
 // Len is the number of values in the key's list.
-func (l ListEntry[K, V]) Len() int { return l.e.Value.n }
+func (l ListEntry[K, V]) Len[_ lazy]() int { return l.e.Value.n }
 
 // All iterates over the key's list in the order of appending.
-func (l ListEntry[K, V]) All() iter.Seq[*V] { return l.e.Value.all() }
+func (l ListEntry[K, V]) All[_ lazy]() iter.Seq[*V] { return l.e.Value.all() }
 
 func lists[K comparable, V any](entries iter.Seq[*Entry[K, list[V]]]) iter.Seq[ListEntry[K, V]] {
 	return func(yield func(ListEntry[K, V]) bool) {
@@ -208,24 +210,26 @@ type ListSnapshot[K comparable, V any] struct {
 func (s *ListSnapshot[K, V]) Release() { s.outer.Release() }
 
 // Groups is the range of key groups that the snapshot holds.
-func (s *ListSnapshot[K, V]) Groups() keygroup.Range { return s.outer.Groups() }
+func (s *ListSnapshot[K, V]) Groups[_ lazy]() keygroup.Range { return s.outer.Groups() }
 
 // Keys is the number of keys.
-func (s *ListSnapshot[K, V]) Keys() int { return s.outer.Len() }
+func (s *ListSnapshot[K, V]) Keys[_ lazy]() int { return s.outer.Len() }
 
 // Len is the number of values in all lists.
-func (s *ListSnapshot[K, V]) Len() int { return s.n }
+func (s *ListSnapshot[K, V]) Len[_ lazy]() int { return s.n }
 
 // GroupKeys is the number of keys in one key group.
-func (s *ListSnapshot[K, V]) GroupKeys(g int) int { return s.outer.GroupLen(g) }
+func (s *ListSnapshot[K, V]) GroupKeys[_ lazy](g int) int { return s.outer.GroupLen(g) }
 
 // Values iterates over the list of k.
-func (s *ListSnapshot[K, V]) Values(word uint64, k K) iter.Seq[*V] { return s.outer.Get(word, k).all() }
+func (s *ListSnapshot[K, V]) Values[_ lazy](word uint64, k K) iter.Seq[*V] {
+	return s.outer.Get(word, k).all()
+}
 
 // All iterates over the keys and their lists by key group.
-func (s *ListSnapshot[K, V]) All() iter.Seq[ListEntry[K, V]] { return lists(s.outer.Entries()) }
+func (s *ListSnapshot[K, V]) All[_ lazy]() iter.Seq[ListEntry[K, V]] { return lists(s.outer.Entries()) }
 
 // Group is All for one key group.
-func (s *ListSnapshot[K, V]) Group(g int) iter.Seq[ListEntry[K, V]] {
+func (s *ListSnapshot[K, V]) Group[_ lazy](g int) iter.Seq[ListEntry[K, V]] {
 	return lists(s.outer.GroupEntries(g))
 }

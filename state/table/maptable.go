@@ -3,6 +3,8 @@ package table
 import (
 	"fmt"
 	"iter"
+	"reflect"
+	"unsafe"
 
 	"github.com/millrace/millrace/state/keygroup"
 )
@@ -19,10 +21,10 @@ const firstMapSlots = 4
 // A key is there while its map has an entry. A MapTable is owned by one
 // goroutine.
 type MapTable[K, MK comparable, V any] struct {
-	outer   *Table[K, group[MK, V]]
+	outer   *Table[K, group]
 	hash    *keygroup.Hasher[MK]
-	l       layout[MK, V]
-	strings stringsIn[MK]
+	l       layout
+	strings stringsIn
 	arenas  []arena // of map keys, by key group, if they have strings
 	n       int
 }
@@ -36,10 +38,10 @@ func NewMap[K, MK comparable, V any](groups keygroup.Range, opt Options) (*MapTa
 		return nil, fmt.Errorf("map %w", err)
 	}
 	t := &MapTable[K, MK, V]{
-		outer:   New[K, group[MK, V]](groups, opt),
+		outer:   New[K, group](groups, opt),
 		hash:    hash,
 		l:       newLayout[MK, V](firstMapSlots, opt.pageBytes()),
-		strings: stringsOf[MK](),
+		strings: stringsOf(reflect.TypeFor[MK]()),
 	}
 	if t.strings.any() {
 		t.arenas = make([]arena, groups.Len())
@@ -48,16 +50,16 @@ func NewMap[K, MK comparable, V any](groups keygroup.Range, opt Options) (*MapTa
 }
 
 // Groups is the range of key groups that the table holds.
-func (t *MapTable[K, MK, V]) Groups() keygroup.Range { return t.outer.Groups() }
+func (t *MapTable[K, MK, V]) Groups[_ lazy]() keygroup.Range { return t.outer.Groups() }
 
 // Keys is the number of keys, that is of maps.
-func (t *MapTable[K, MK, V]) Keys() int { return t.outer.Len() }
+func (t *MapTable[K, MK, V]) Keys[_ lazy]() int { return t.outer.Len() }
 
 // Len is the number of entries in all maps.
-func (t *MapTable[K, MK, V]) Len() int { return t.n }
+func (t *MapTable[K, MK, V]) Len[_ lazy]() int { return t.n }
 
 // LenOf is the number of entries in the map of k.
-func (t *MapTable[K, MK, V]) LenOf(word uint64, k K) int {
+func (t *MapTable[K, MK, V]) LenOf[_ lazy](word uint64, k K) int {
 	if m := t.outer.Get(word, k); m != nil {
 		return m.n
 	}
@@ -66,12 +68,12 @@ func (t *MapTable[K, MK, V]) LenOf(word uint64, k K) int {
 
 // Get is the value of mk in the map of k, or nil. It is to be read only, and
 // valid until the next change of the table.
-func (t *MapTable[K, MK, V]) Get(word uint64, k K, mk MK) *V {
+func (t *MapTable[K, MK, V]) Get[_ lazy](word uint64, k K, mk MK) *V {
 	m := t.outer.Get(word, k)
 	if m == nil {
 		return nil
 	}
-	if _, e := m.find(t.hash.One(&mk), mk); e != nil {
+	if _, e := find[MK, V](m, t.hash.One(&mk), mk); e != nil {
 		return &e.Value
 	}
 	return nil
@@ -80,58 +82,57 @@ func (t *MapTable[K, MK, V]) Get(word uint64, k K, mk MK) *V {
 // Upsert is the value of mk in the map of k, to be read and written. If it is
 // not there, it is inserted with a zero value and created is true. The
 // pointer is valid until the next change of the table.
-func (t *MapTable[K, MK, V]) Upsert(word uint64, k K, mk MK) (v *V, created bool) {
+func (t *MapTable[K, MK, V]) Upsert[_ lazy](word uint64, k K, mk MK) (v *V, created bool) {
 	m, fresh := t.outer.Upsert(word, k)
 	if fresh {
 		*m = t.l.empty
 	}
-	vs := &t.outer.v
+	vs := &t.outer.s.v
 	w := t.hash.One(&mk)
-	p, e := m.find(w, mk)
+	p, e := find[MK, V](m, w, mk)
 	if e == nil {
-		e = m.insert(vs, &t.l, w, mk)
+		e = insert[MK, V](m, vs, &t.l, w, mk)
 		t.n++
 		if t.arenas != nil {
-			t.strings.own(t.arena(word), &e.Key)
+			t.strings.own(t.arena(word), unsafe.Pointer(&e.Key))
 		}
 		return &e.Value, true
 	}
 	if p.epoch <= vs.shared {
-		m.own(vs, m.first(m.index(w)))
-		e = m.again(w, mk)
+		e = (*Entry[MK, V])(m.owned(vs, &t.l, w, p, unsafe.Pointer(e)))
 	}
 	return &e.Value, false
 }
 
-func (t *MapTable[K, MK, V]) arena(word uint64) *arena {
-	return &t.arenas[word>>keygroup.GroupShift-t.outer.start]
+func (t *MapTable[K, MK, V]) arena[_ lazy](word uint64) *arena {
+	return &t.arenas[word>>keygroup.GroupShift-t.outer.s.start]
 }
 
 // Delete takes mk out of the map of k, and reports whether it was there.
-func (t *MapTable[K, MK, V]) Delete(word uint64, k K, mk MK) bool {
+func (t *MapTable[K, MK, V]) Delete[_ lazy](word uint64, k K, mk MK) bool {
 	m := t.outer.Get(word, k)
 	if m == nil {
 		return false
 	}
 	w := t.hash.One(&mk)
-	if _, e := m.find(w, mk); e == nil {
+	if _, e := find[MK, V](m, w, mk); e == nil {
 		return false
 	}
 	m, _ = t.outer.Upsert(word, k)
-	stored, _ := m.remove(&t.outer.v, &t.l, w, mk)
+	stored, _ := remove[MK, V](m, &t.outer.s.v, &t.l, w, mk)
 	t.n--
 	if m.n == 0 {
 		t.outer.Delete(word, k)
 	}
 	if t.arenas != nil {
-		t.strings.disown(t.arena(word), &stored)
+		t.strings.disown(t.arena(word), unsafe.Pointer(&stored))
 		t.tidy(word)
 	}
 	return true
 }
 
 // DeleteAll takes k out with its whole map, and reports whether it was there.
-func (t *MapTable[K, MK, V]) DeleteAll(word uint64, k K) bool {
+func (t *MapTable[K, MK, V]) DeleteAll[_ lazy](word uint64, k K) bool {
 	m := t.outer.Get(word, k)
 	if m == nil {
 		return false
@@ -139,8 +140,8 @@ func (t *MapTable[K, MK, V]) DeleteAll(word uint64, k K) bool {
 	t.n -= m.n
 	if t.arenas != nil {
 		a := t.arena(word)
-		m.each(func(e *Entry[MK, V]) bool {
-			t.strings.disown(a, &e.Key)
+		each(m, func(e *Entry[MK, V]) bool {
+			t.strings.disown(a, unsafe.Pointer(&e.Key))
 			return true
 		})
 	}
@@ -153,64 +154,66 @@ func (t *MapTable[K, MK, V]) DeleteAll(word uint64, k K) bool {
 
 // tidy rewrites the map keys of the key group of word into a fresh arena when
 // most of the old one is waste.
-func (t *MapTable[K, MK, V]) tidy(word uint64) {
+func (t *MapTable[K, MK, V]) tidy[_ lazy](word uint64) {
 	a := t.arena(word)
 	if !a.wasteful() {
 		return
 	}
 	*a = arena{}
-	vs := &t.outer.v
-	t.outer.group(word).update(vs, func(e *Entry[K, group[MK, V]]) {
-		e.Value.update(vs, func(e *Entry[MK, V]) { t.strings.own(a, &e.Key) })
+	vs := &t.outer.s.v
+	t.outer.s.group(word).update(vs, &t.outer.s.l, func(e unsafe.Pointer) {
+		(*Entry[K, group])(e).Value.update(vs, &t.l, func(e unsafe.Pointer) { t.strings.own(a, unsafe.Add(e, keyAt)) })
 	})
 }
 
 // Clear takes all keys out.
-func (t *MapTable[K, MK, V]) Clear() {
+func (t *MapTable[K, MK, V]) Clear[_ lazy]() {
 	t.outer.Clear()
 	clear(t.arenas)
 	t.n = 0
 }
 
 // Touch is Table.Touch for the keys; what their maps need is not touched.
-func (t *MapTable[K, MK, V]) Touch(words []uint64) { t.outer.Touch(words) }
+func (t *MapTable[K, MK, V]) Touch[_ lazy](words []uint64) { t.outer.Touch(words) }
 
 // Entries iterates over the map of k. The values are to be read only, and the
 // table must not be changed before the loop is over.
-func (t *MapTable[K, MK, V]) Entries(word uint64, k K) iter.Seq2[MK, *V] {
-	return entriesOf(t.outer.Get(word, k))
+func (t *MapTable[K, MK, V]) Entries[_ lazy](word uint64, k K) iter.Seq2[MK, *V] {
+	return entriesOf[MK, V](t.outer.Get(word, k))
 }
 
 // All iterates over the keys and their maps by key group, under the rules of
 // Entries.
-func (t *MapTable[K, MK, V]) All() iter.Seq[MapEntry[K, MK, V]] { return mapEntries(t.outer.Entries()) }
+func (t *MapTable[K, MK, V]) All[_ lazy]() iter.Seq[MapEntry[K, MK, V]] {
+	return mapEntries[K, MK, V](t.outer.Entries())
+}
 
 // Group is All for one key group.
-func (t *MapTable[K, MK, V]) Group(g int) iter.Seq[MapEntry[K, MK, V]] {
-	return mapEntries(t.outer.GroupEntries(g))
+func (t *MapTable[K, MK, V]) Group[_ lazy](g int) iter.Seq[MapEntry[K, MK, V]] {
+	return mapEntries[K, MK, V](t.outer.GroupEntries(g))
 }
 
 // Snapshot freezes the table as it is now; see Table.Snapshot.
-func (t *MapTable[K, MK, V]) Snapshot() *MapSnapshot[K, MK, V] {
+func (t *MapTable[K, MK, V]) Snapshot[_ lazy]() *MapSnapshot[K, MK, V] {
 	return &MapSnapshot[K, MK, V]{outer: t.outer.Snapshot(), hash: t.hash, n: t.n}
 }
 
 // A MapEntry is one key of a MapTable and its map, to be read only.
-type MapEntry[K, MK comparable, V any] struct{ e *Entry[K, group[MK, V]] }
+type MapEntry[K, MK comparable, V any] struct{ e *Entry[K, group] }
 
 // Word is the hash word of the key.
-func (m MapEntry[K, MK, V]) Word() uint64 { return m.e.Word() }
+func (m MapEntry[K, MK, V]) Word[_ lazy]() uint64 { return m.e.Word() }
 
 // Key is the key.
-func (m MapEntry[K, MK, V]) Key() K { return m.e.Key }
+func (m MapEntry[K, MK, V]) Key[_ lazy]() K { return m.e.Key }
 
 // Len is the number of entries in the key's map.
-func (m MapEntry[K, MK, V]) Len() int { return m.e.Value.n }
+func (m MapEntry[K, MK, V]) Len[_ lazy]() int { return m.e.Value.n }
 
 // All iterates over the key's map.
-func (m MapEntry[K, MK, V]) All() iter.Seq2[MK, *V] { return entriesOf(&m.e.Value) }
+func (m MapEntry[K, MK, V]) All[_ lazy]() iter.Seq2[MK, *V] { return entriesOf[MK, V](&m.e.Value) }
 
-func mapEntries[K, MK comparable, V any](entries iter.Seq[*Entry[K, group[MK, V]]]) iter.Seq[MapEntry[K, MK, V]] {
+func mapEntries[K, MK comparable, V any](entries iter.Seq[*Entry[K, group]]) iter.Seq[MapEntry[K, MK, V]] {
 	return func(yield func(MapEntry[K, MK, V]) bool) {
 		for e := range entries {
 			if !yield(MapEntry[K, MK, V]{e}) {
@@ -220,10 +223,10 @@ func mapEntries[K, MK comparable, V any](entries iter.Seq[*Entry[K, group[MK, V]
 	}
 }
 
-func entriesOf[MK comparable, V any](m *group[MK, V]) iter.Seq2[MK, *V] {
+func entriesOf[MK comparable, V any](m *group) iter.Seq2[MK, *V] {
 	return func(yield func(MK, *V) bool) {
 		if m != nil {
-			m.each(func(e *Entry[MK, V]) bool { return yield(e.Key, &e.Value) })
+			each(m, func(e *Entry[MK, V]) bool { return yield(e.Key, &e.Value) })
 		}
 	}
 }
@@ -231,7 +234,7 @@ func entriesOf[MK comparable, V any](m *group[MK, V]) iter.Seq2[MK, *V] {
 // A MapSnapshot is a MapTable as it was when Snapshot was called, under the
 // rules of Snapshot.
 type MapSnapshot[K, MK comparable, V any] struct {
-	outer *Snapshot[K, group[MK, V]]
+	outer *Snapshot[K, group]
 	hash  *keygroup.Hasher[MK]
 	n     int
 }
@@ -240,21 +243,21 @@ type MapSnapshot[K, MK comparable, V any] struct {
 func (s *MapSnapshot[K, MK, V]) Release() { s.outer.Release() }
 
 // Groups is the range of key groups that the snapshot holds.
-func (s *MapSnapshot[K, MK, V]) Groups() keygroup.Range { return s.outer.Groups() }
+func (s *MapSnapshot[K, MK, V]) Groups[_ lazy]() keygroup.Range { return s.outer.Groups() }
 
 // Keys is the number of keys.
-func (s *MapSnapshot[K, MK, V]) Keys() int { return s.outer.Len() }
+func (s *MapSnapshot[K, MK, V]) Keys[_ lazy]() int { return s.outer.Len() }
 
 // Len is the number of entries in all maps.
-func (s *MapSnapshot[K, MK, V]) Len() int { return s.n }
+func (s *MapSnapshot[K, MK, V]) Len[_ lazy]() int { return s.n }
 
 // GroupKeys is the number of keys in one key group.
-func (s *MapSnapshot[K, MK, V]) GroupKeys(g int) int { return s.outer.GroupLen(g) }
+func (s *MapSnapshot[K, MK, V]) GroupKeys[_ lazy](g int) int { return s.outer.GroupLen(g) }
 
 // Get is the value of mk in the map of k, or nil.
-func (s *MapSnapshot[K, MK, V]) Get(word uint64, k K, mk MK) *V {
+func (s *MapSnapshot[K, MK, V]) Get[_ lazy](word uint64, k K, mk MK) *V {
 	if m := s.outer.Get(word, k); m != nil {
-		if _, e := m.find(s.hash.One(&mk), mk); e != nil {
+		if _, e := find[MK, V](m, s.hash.One(&mk), mk); e != nil {
 			return &e.Value
 		}
 	}
@@ -262,16 +265,16 @@ func (s *MapSnapshot[K, MK, V]) Get(word uint64, k K, mk MK) *V {
 }
 
 // Entries iterates over the map of k.
-func (s *MapSnapshot[K, MK, V]) Entries(word uint64, k K) iter.Seq2[MK, *V] {
-	return entriesOf(s.outer.Get(word, k))
+func (s *MapSnapshot[K, MK, V]) Entries[_ lazy](word uint64, k K) iter.Seq2[MK, *V] {
+	return entriesOf[MK, V](s.outer.Get(word, k))
 }
 
 // All iterates over the keys and their maps by key group.
-func (s *MapSnapshot[K, MK, V]) All() iter.Seq[MapEntry[K, MK, V]] {
-	return mapEntries(s.outer.Entries())
+func (s *MapSnapshot[K, MK, V]) All[_ lazy]() iter.Seq[MapEntry[K, MK, V]] {
+	return mapEntries[K, MK, V](s.outer.Entries())
 }
 
 // Group is All for one key group.
-func (s *MapSnapshot[K, MK, V]) Group(g int) iter.Seq[MapEntry[K, MK, V]] {
-	return mapEntries(s.outer.GroupEntries(g))
+func (s *MapSnapshot[K, MK, V]) Group[_ lazy](g int) iter.Seq[MapEntry[K, MK, V]] {
+	return mapEntries[K, MK, V](s.outer.GroupEntries(g))
 }

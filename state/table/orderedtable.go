@@ -3,6 +3,7 @@ package table
 import (
 	"cmp"
 	"iter"
+	"reflect"
 	"slices"
 	"unsafe"
 
@@ -19,7 +20,7 @@ import (
 type OrderedTable[K comparable, MK cmp.Ordered, V any] struct {
 	outer   *Table[K, sorted[MK, V]]
 	most    int // entries in a leaf
-	strings stringsIn[MK]
+	strings stringsIn
 	n       int
 }
 
@@ -46,37 +47,37 @@ func NewOrdered[K comparable, MK cmp.Ordered, V any](groups keygroup.Range, opt 
 	return &OrderedTable[K, MK, V]{
 		outer:   New[K, sorted[MK, V]](groups, opt),
 		most:    min(max(opt.pageBytes()/int(unsafe.Sizeof(mk)+unsafe.Sizeof(v)), 4), 256),
-		strings: stringsOf[MK](),
+		strings: stringsOf(reflect.TypeFor[MK]()),
 	}
 }
 
 // Groups is the range of key groups that the table holds.
-func (t *OrderedTable[K, MK, V]) Groups() keygroup.Range { return t.outer.Groups() }
+func (t *OrderedTable[K, MK, V]) Groups[_ lazy]() keygroup.Range { return t.outer.Groups() }
 
 // Keys is the number of keys, that is of maps.
-func (t *OrderedTable[K, MK, V]) Keys() int { return t.outer.Len() }
+func (t *OrderedTable[K, MK, V]) Keys[_ lazy]() int { return t.outer.Len() }
 
 // Len is the number of entries in all maps.
-func (t *OrderedTable[K, MK, V]) Len() int { return t.n }
+func (t *OrderedTable[K, MK, V]) Len[_ lazy]() int { return t.n }
 
 // View is the map of k, to be read only and until the next change of the
 // table. It is empty if k is not there.
-func (t *OrderedTable[K, MK, V]) View(word uint64, k K) Ordered[MK, V] {
+func (t *OrderedTable[K, MK, V]) View[_ lazy](word uint64, k K) Ordered[MK, V] {
 	return Ordered[MK, V]{t.outer.Get(word, k)}
 }
 
 // Get is the value of mk in the map of k, or nil. It is to be read only, and
 // valid until the next change of the table.
-func (t *OrderedTable[K, MK, V]) Get(word uint64, k K, mk MK) *V {
+func (t *OrderedTable[K, MK, V]) Get[_ lazy](word uint64, k K, mk MK) *V {
 	return t.View(word, k).Get(mk)
 }
 
 // Upsert is the value of mk in the map of k, to be read and written. If it is
 // not there, it is inserted with a zero value and created is true. The
 // pointer is valid until the next change of the table.
-func (t *OrderedTable[K, MK, V]) Upsert(word uint64, k K, mk MK) (v *V, created bool) {
+func (t *OrderedTable[K, MK, V]) Upsert[_ lazy](word uint64, k K, mk MK) (v *V, created bool) {
 	s, _ := t.outer.Upsert(word, k)
-	vs := &t.outer.v
+	vs := &t.outer.s.v
 	i, j, found := s.search(mk)
 	if found {
 		return &s.ownLeaf(vs, i).vals[j], false
@@ -97,13 +98,13 @@ func (t *OrderedTable[K, MK, V]) Upsert(word uint64, k K, mk MK) (v *V, created 
 	if t.strings.any() {
 		// Objects of their own: keys of sorted maps are mostly times, and an
 		// arena would have to be rewritten.
-		t.strings.clone(&l.keys[j])
+		t.strings.clone(unsafe.Pointer(&l.keys[j]))
 	}
 	return &l.vals[j], true
 }
 
 // search finds the leaf and the place in it where mk is or belongs.
-func (s *sorted[MK, V]) search(mk MK) (i, j int, found bool) {
+func (s *sorted[MK, V]) search[_ lazy](mk MK) (i, j int, found bool) {
 	if len(s.leaves) == 0 {
 		return 0, 0, false
 	}
@@ -124,7 +125,7 @@ func (s *sorted[MK, V]) search(mk MK) (i, j int, found bool) {
 // split makes room for an entry at place j of the full leaf i, and returns
 // its new place. An entry behind all others opens a leaf of its own, so that
 // keys which arrive in order fill their leaves.
-func (s *sorted[MK, V]) split(vs *versions, i, j int) (int, int) {
+func (s *sorted[MK, V]) split[_ lazy](vs *versions, i, j int) (int, int) {
 	full := s.leaves[i]
 	if i == len(s.leaves)-1 && j == len(full.keys) {
 		s.leaves = append(s.leaves, leaf[MK, V]{epoch: vs.epoch})
@@ -141,7 +142,7 @@ func (s *sorted[MK, V]) split(vs *versions, i, j int) (int, int) {
 	return i, j
 }
 
-func (s *sorted[MK, V]) ownLeaves(vs *versions) {
+func (s *sorted[MK, V]) ownLeaves[_ lazy](vs *versions) {
 	if s.epoch <= vs.shared && vs.frozen(s.epoch) {
 		s.leaves = slices.Clone(s.leaves)
 		s.epoch = vs.epoch
@@ -149,7 +150,7 @@ func (s *sorted[MK, V]) ownLeaves(vs *versions) {
 }
 
 // ownLeaf makes leaf i safe to write and returns it.
-func (s *sorted[MK, V]) ownLeaf(vs *versions, i int) *leaf[MK, V] {
+func (s *sorted[MK, V]) ownLeaf[_ lazy](vs *versions, i int) *leaf[MK, V] {
 	if l := &s.leaves[i]; l.epoch > vs.shared || !vs.frozen(l.epoch) {
 		return l
 	}
@@ -160,7 +161,7 @@ func (s *sorted[MK, V]) ownLeaf(vs *versions, i int) *leaf[MK, V] {
 }
 
 // Delete takes mk out of the map of k, and reports whether it was there.
-func (t *OrderedTable[K, MK, V]) Delete(word uint64, k K, mk MK) bool {
+func (t *OrderedTable[K, MK, V]) Delete[_ lazy](word uint64, k K, mk MK) bool {
 	s := t.outer.Get(word, k)
 	if s == nil {
 		return false
@@ -170,7 +171,7 @@ func (t *OrderedTable[K, MK, V]) Delete(word uint64, k K, mk MK) bool {
 		return false
 	}
 	s, _ = t.outer.Upsert(word, k)
-	s.ownLeaves(&t.outer.v)
+	s.ownLeaves(&t.outer.s.v)
 	t.cut(s, i, j, j+1)
 	t.drop(word, k, s)
 	return true
@@ -178,7 +179,7 @@ func (t *OrderedTable[K, MK, V]) Delete(word uint64, k K, mk MK) bool {
 
 // DeleteRange takes the entries from from on and before to out of the map of
 // k, and returns their number.
-func (t *OrderedTable[K, MK, V]) DeleteRange(word uint64, k K, from, to MK) int {
+func (t *OrderedTable[K, MK, V]) DeleteRange[_ lazy](word uint64, k K, from, to MK) int {
 	s := t.outer.Get(word, k)
 	if s == nil || cmp.Compare(from, to) >= 0 {
 		return 0
@@ -190,7 +191,7 @@ func (t *OrderedTable[K, MK, V]) DeleteRange(word uint64, k K, from, to MK) int 
 	}
 	before := t.n
 	s, _ = t.outer.Upsert(word, k)
-	s.ownLeaves(&t.outer.v)
+	s.ownLeaves(&t.outer.s.v)
 	if i == i2 {
 		t.cut(s, i, j, j2)
 		t.drop(word, k, s)
@@ -210,7 +211,7 @@ func (t *OrderedTable[K, MK, V]) DeleteRange(word uint64, k K, from, to MK) int 
 
 // cut takes places j to j2 out of leaf i, and the leaf if it is empty then.
 // The leaves are owned.
-func (t *OrderedTable[K, MK, V]) cut(s *sorted[MK, V], i, j, j2 int) {
+func (t *OrderedTable[K, MK, V]) cut[_ lazy](s *sorted[MK, V], i, j, j2 int) {
 	if j == j2 {
 		return
 	}
@@ -220,46 +221,46 @@ func (t *OrderedTable[K, MK, V]) cut(s *sorted[MK, V], i, j, j2 int) {
 		s.leaves = slices.Delete(s.leaves, i, i+1)
 		return
 	}
-	l := s.ownLeaf(&t.outer.v, i)
+	l := s.ownLeaf(&t.outer.s.v, i)
 	l.keys = slices.Delete(l.keys, j, j2)
 	l.vals = slices.Delete(l.vals, j, j2)
 }
 
 // drop takes k out if its map is empty.
-func (t *OrderedTable[K, MK, V]) drop(word uint64, k K, s *sorted[MK, V]) {
+func (t *OrderedTable[K, MK, V]) drop[_ lazy](word uint64, k K, s *sorted[MK, V]) {
 	if s.n == 0 {
 		t.outer.Delete(word, k)
 	}
 }
 
 // DeleteAll takes k out with its whole map, and reports whether it was there.
-func (t *OrderedTable[K, MK, V]) DeleteAll(word uint64, k K) bool {
+func (t *OrderedTable[K, MK, V]) DeleteAll[_ lazy](word uint64, k K) bool {
 	t.n -= t.View(word, k).Len()
 	return t.outer.Delete(word, k)
 }
 
 // Clear takes all keys out.
-func (t *OrderedTable[K, MK, V]) Clear() {
+func (t *OrderedTable[K, MK, V]) Clear[_ lazy]() {
 	t.outer.Clear()
 	t.n = 0
 }
 
 // Touch is Table.Touch for the keys.
-func (t *OrderedTable[K, MK, V]) Touch(words []uint64) { t.outer.Touch(words) }
+func (t *OrderedTable[K, MK, V]) Touch[_ lazy](words []uint64) { t.outer.Touch(words) }
 
 // All iterates over the keys and their maps by key group. The table must not
 // be changed before the loop is over.
-func (t *OrderedTable[K, MK, V]) All() iter.Seq[OrderedEntry[K, MK, V]] {
+func (t *OrderedTable[K, MK, V]) All[_ lazy]() iter.Seq[OrderedEntry[K, MK, V]] {
 	return orderedEntries(t.outer.Entries())
 }
 
 // Group is All for one key group.
-func (t *OrderedTable[K, MK, V]) Group(g int) iter.Seq[OrderedEntry[K, MK, V]] {
+func (t *OrderedTable[K, MK, V]) Group[_ lazy](g int) iter.Seq[OrderedEntry[K, MK, V]] {
 	return orderedEntries(t.outer.GroupEntries(g))
 }
 
 // Snapshot freezes the table as it is now; see Table.Snapshot.
-func (t *OrderedTable[K, MK, V]) Snapshot() *OrderedSnapshot[K, MK, V] {
+func (t *OrderedTable[K, MK, V]) Snapshot[_ lazy]() *OrderedSnapshot[K, MK, V] {
 	return &OrderedSnapshot[K, MK, V]{outer: t.outer.Snapshot(), n: t.n}
 }
 
@@ -267,7 +268,7 @@ func (t *OrderedTable[K, MK, V]) Snapshot() *OrderedSnapshot[K, MK, V] {
 type Ordered[MK cmp.Ordered, V any] struct{ s *sorted[MK, V] }
 
 // Len is the number of entries.
-func (o Ordered[MK, V]) Len() int {
+func (o Ordered[MK, V]) Len[_ lazy]() int {
 	if o.s == nil {
 		return 0
 	}
@@ -275,7 +276,7 @@ func (o Ordered[MK, V]) Len() int {
 }
 
 // Get is the value of mk, or nil.
-func (o Ordered[MK, V]) Get(mk MK) *V {
+func (o Ordered[MK, V]) Get[_ lazy](mk MK) *V {
 	if o.s != nil {
 		if i, j, found := o.s.search(mk); found {
 			return &o.s.leaves[i].vals[j]
@@ -285,7 +286,7 @@ func (o Ordered[MK, V]) Get(mk MK) *V {
 }
 
 // First is the entry with the smallest key; v is nil if there is none.
-func (o Ordered[MK, V]) First() (mk MK, v *V) {
+func (o Ordered[MK, V]) First[_ lazy]() (mk MK, v *V) {
 	for mk, v := range o.All() {
 		return mk, v
 	}
@@ -293,7 +294,7 @@ func (o Ordered[MK, V]) First() (mk MK, v *V) {
 }
 
 // Last is the entry with the largest key; v is nil if there is none.
-func (o Ordered[MK, V]) Last() (mk MK, v *V) {
+func (o Ordered[MK, V]) Last[_ lazy]() (mk MK, v *V) {
 	for mk, v := range o.Backward() {
 		return mk, v
 	}
@@ -301,7 +302,7 @@ func (o Ordered[MK, V]) Last() (mk MK, v *V) {
 }
 
 // All iterates over the entries in ascending order.
-func (o Ordered[MK, V]) All() iter.Seq2[MK, *V] {
+func (o Ordered[MK, V]) All[_ lazy]() iter.Seq2[MK, *V] {
 	return func(yield func(MK, *V) bool) {
 		if o.s != nil {
 			o.s.ascend(0, 0, len(o.s.leaves), 0, yield)
@@ -310,7 +311,7 @@ func (o Ordered[MK, V]) All() iter.Seq2[MK, *V] {
 }
 
 // Backward iterates over the entries in descending order.
-func (o Ordered[MK, V]) Backward() iter.Seq2[MK, *V] {
+func (o Ordered[MK, V]) Backward[_ lazy]() iter.Seq2[MK, *V] {
 	return func(yield func(MK, *V) bool) {
 		if o.s != nil {
 			o.s.descend(0, 0, len(o.s.leaves), 0, yield)
@@ -320,7 +321,7 @@ func (o Ordered[MK, V]) Backward() iter.Seq2[MK, *V] {
 
 // Range iterates in ascending order over the entries from from on and before
 // to.
-func (o Ordered[MK, V]) Range(from, to MK) iter.Seq2[MK, *V] {
+func (o Ordered[MK, V]) Range[_ lazy](from, to MK) iter.Seq2[MK, *V] {
 	return func(yield func(MK, *V) bool) {
 		if o.s != nil && cmp.Less(from, to) {
 			i, j, _ := o.s.search(from)
@@ -331,7 +332,7 @@ func (o Ordered[MK, V]) Range(from, to MK) iter.Seq2[MK, *V] {
 }
 
 // RangeBackward iterates over the entries of Range in descending order.
-func (o Ordered[MK, V]) RangeBackward(from, to MK) iter.Seq2[MK, *V] {
+func (o Ordered[MK, V]) RangeBackward[_ lazy](from, to MK) iter.Seq2[MK, *V] {
 	return func(yield func(MK, *V) bool) {
 		if o.s != nil && cmp.Less(from, to) {
 			i, j, _ := o.s.search(from)
@@ -342,7 +343,7 @@ func (o Ordered[MK, V]) RangeBackward(from, to MK) iter.Seq2[MK, *V] {
 }
 
 // From iterates in ascending order over the entries from from on.
-func (o Ordered[MK, V]) From(from MK) iter.Seq2[MK, *V] {
+func (o Ordered[MK, V]) From[_ lazy](from MK) iter.Seq2[MK, *V] {
 	return func(yield func(MK, *V) bool) {
 		if o.s != nil {
 			i, j, _ := o.s.search(from)
@@ -352,7 +353,7 @@ func (o Ordered[MK, V]) From(from MK) iter.Seq2[MK, *V] {
 }
 
 // Before iterates in ascending order over the entries before to.
-func (o Ordered[MK, V]) Before(to MK) iter.Seq2[MK, *V] {
+func (o Ordered[MK, V]) Before[_ lazy](to MK) iter.Seq2[MK, *V] {
 	return func(yield func(MK, *V) bool) {
 		if o.s != nil {
 			i, j, _ := o.s.search(to)
@@ -362,7 +363,7 @@ func (o Ordered[MK, V]) Before(to MK) iter.Seq2[MK, *V] {
 }
 
 // ascend visits the places from (i, j) on and before (i2, j2).
-func (s *sorted[MK, V]) ascend(i, j, i2, j2 int, yield func(MK, *V) bool) {
+func (s *sorted[MK, V]) ascend[_ lazy](i, j, i2, j2 int, yield func(MK, *V) bool) {
 	for ; i < len(s.leaves) && i <= i2; i, j = i+1, 0 {
 		l := &s.leaves[i]
 		end := len(l.keys)
@@ -378,7 +379,7 @@ func (s *sorted[MK, V]) ascend(i, j, i2, j2 int, yield func(MK, *V) bool) {
 }
 
 // descend visits the places of ascend in the opposite order.
-func (s *sorted[MK, V]) descend(i, j, i2, j2 int, yield func(MK, *V) bool) {
+func (s *sorted[MK, V]) descend[_ lazy](i, j, i2, j2 int, yield func(MK, *V) bool) {
 	for m := min(i2, len(s.leaves)-1); m >= i; m-- {
 		l := &s.leaves[m]
 		lo, hi := 0, len(l.keys)
@@ -400,13 +401,13 @@ func (s *sorted[MK, V]) descend(i, j, i2, j2 int, yield func(MK, *V) bool) {
 type OrderedEntry[K comparable, MK cmp.Ordered, V any] struct{ e *Entry[K, sorted[MK, V]] }
 
 // Word is the hash word of the key.
-func (o OrderedEntry[K, MK, V]) Word() uint64 { return o.e.Word() }
+func (o OrderedEntry[K, MK, V]) Word[_ lazy]() uint64 { return o.e.Word() }
 
 // Key is the key.
-func (o OrderedEntry[K, MK, V]) Key() K { return o.e.Key }
+func (o OrderedEntry[K, MK, V]) Key[_ lazy]() K { return o.e.Key }
 
 // Map is the key's map.
-func (o OrderedEntry[K, MK, V]) Map() Ordered[MK, V] { return Ordered[MK, V]{&o.e.Value} }
+func (o OrderedEntry[K, MK, V]) Map[_ lazy]() Ordered[MK, V] { return Ordered[MK, V]{&o.e.Value} }
 
 func orderedEntries[K comparable, MK cmp.Ordered, V any](entries iter.Seq[*Entry[K, sorted[MK, V]]]) iter.Seq[OrderedEntry[K, MK, V]] {
 	return func(yield func(OrderedEntry[K, MK, V]) bool) {
@@ -429,28 +430,28 @@ type OrderedSnapshot[K comparable, MK cmp.Ordered, V any] struct {
 func (s *OrderedSnapshot[K, MK, V]) Release() { s.outer.Release() }
 
 // Groups is the range of key groups that the snapshot holds.
-func (s *OrderedSnapshot[K, MK, V]) Groups() keygroup.Range { return s.outer.Groups() }
+func (s *OrderedSnapshot[K, MK, V]) Groups[_ lazy]() keygroup.Range { return s.outer.Groups() }
 
 // Keys is the number of keys.
-func (s *OrderedSnapshot[K, MK, V]) Keys() int { return s.outer.Len() }
+func (s *OrderedSnapshot[K, MK, V]) Keys[_ lazy]() int { return s.outer.Len() }
 
 // Len is the number of entries in all maps.
-func (s *OrderedSnapshot[K, MK, V]) Len() int { return s.n }
+func (s *OrderedSnapshot[K, MK, V]) Len[_ lazy]() int { return s.n }
 
 // GroupKeys is the number of keys in one key group.
-func (s *OrderedSnapshot[K, MK, V]) GroupKeys(g int) int { return s.outer.GroupLen(g) }
+func (s *OrderedSnapshot[K, MK, V]) GroupKeys[_ lazy](g int) int { return s.outer.GroupLen(g) }
 
 // View is the map of k.
-func (s *OrderedSnapshot[K, MK, V]) View(word uint64, k K) Ordered[MK, V] {
+func (s *OrderedSnapshot[K, MK, V]) View[_ lazy](word uint64, k K) Ordered[MK, V] {
 	return Ordered[MK, V]{s.outer.Get(word, k)}
 }
 
 // All iterates over the keys and their maps by key group.
-func (s *OrderedSnapshot[K, MK, V]) All() iter.Seq[OrderedEntry[K, MK, V]] {
+func (s *OrderedSnapshot[K, MK, V]) All[_ lazy]() iter.Seq[OrderedEntry[K, MK, V]] {
 	return orderedEntries(s.outer.Entries())
 }
 
 // Group is All for one key group.
-func (s *OrderedSnapshot[K, MK, V]) Group(g int) iter.Seq[OrderedEntry[K, MK, V]] {
+func (s *OrderedSnapshot[K, MK, V]) Group[_ lazy](g int) iter.Seq[OrderedEntry[K, MK, V]] {
 	return orderedEntries(s.outer.GroupEntries(g))
 }

@@ -7,12 +7,12 @@ import (
 )
 
 // stringsIn knows where the strings in a key of one type lie.
-type stringsIn[K comparable] struct{ offsets []uintptr }
+type stringsIn struct{ offsets []uintptr }
 
-// stringsOf finds the strings in K by reflection. K is a key type that
+// stringsOf finds the strings in keys of a type by reflection: one that
 // keygroup.NewHasher takes; there is nothing in it but numbers, strings, and
 // arrays and structs of them.
-func stringsOf[K comparable]() stringsIn[K] {
+func stringsOf(key reflect.Type) stringsIn {
 	var offsets []uintptr
 	var walk func(t reflect.Type, at uintptr)
 	walk = func(t reflect.Type, at uintptr) {
@@ -34,32 +34,32 @@ func stringsOf[K comparable]() stringsIn[K] {
 			}
 		}
 	}
-	walk(reflect.TypeFor[K](), 0)
-	return stringsIn[K]{offsets}
+	walk(key, 0)
+	return stringsIn{offsets}
 }
 
-func (s stringsIn[K]) any() bool { return len(s.offsets) > 0 }
+func (s stringsIn) any() bool { return len(s.offsets) > 0 }
 
-// own replaces the strings in *k by copies in a.
-func (s stringsIn[K]) own(a *arena, k *K) {
+// own replaces the strings in the key at k by copies in a.
+func (s stringsIn) own(a *arena, k unsafe.Pointer) {
 	for _, at := range s.offsets {
-		p := (*string)(unsafe.Add(unsafe.Pointer(k), at))
+		p := (*string)(unsafe.Add(k, at))
 		*p = a.copy(*p)
 	}
 }
 
-// clone replaces the strings in *k by copies that are objects of their own.
-func (s stringsIn[K]) clone(k *K) {
+// clone replaces the strings in the key at k by copies that are objects of their own.
+func (s stringsIn) clone(k unsafe.Pointer) {
 	for _, at := range s.offsets {
-		p := (*string)(unsafe.Add(unsafe.Pointer(k), at))
+		p := (*string)(unsafe.Add(k, at))
 		*p = strings.Clone(*p)
 	}
 }
 
-// disown tells a that the strings in *k are no longer used.
-func (s stringsIn[K]) disown(a *arena, k *K) {
+// disown tells a that the strings in the key at k are no longer used.
+func (s stringsIn) disown(a *arena, k unsafe.Pointer) {
 	for _, at := range s.offsets {
-		a.live -= len(*(*string)(unsafe.Add(unsafe.Pointer(k), at)))
+		a.live -= len(*(*string)(unsafe.Add(k, at)))
 	}
 }
 

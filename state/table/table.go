@@ -31,6 +31,8 @@ package table
 import (
 	"iter"
 	"math/bits"
+	"reflect"
+	"unsafe"
 
 	"github.com/millrace/millrace/state/keygroup"
 )
@@ -53,6 +55,12 @@ func (o Options) pageBytes() int {
 // many tables that hold little, what an almost empty group costs matters.
 const firstSlots = 8
 
+// lazy is the type parameter of methods that need none. All plain methods of a
+// generic type are compiled for each program that uses the type, with whatever
+// types it uses it for; those with a type parameter only where they are called.
+// It is never written in a call: its only type is inferred.
+type lazy interface{ struct{} }
+
 // A Table maps keys to values within a range of key groups.
 //
 // Keys are of a type that keygroup.NewHasher takes, and the word passed with
@@ -62,58 +70,91 @@ const firstSlots = 8
 //
 // A Table is owned by one goroutine.
 type Table[K comparable, V any] struct {
+	s     store
+	fresh []int32 // indices of the keys that the last UpsertBatch inserted
+}
+
+// A store is a Table without the types of its keys and values.
+type store struct {
 	start   uint64 // first key group
-	groups  []group[K, V]
+	groups  []group
 	n       int
 	v       versions
-	l       layout[K, V]
-	strings stringsIn[K]
+	l       layout
+	strings stringsIn
 	arenas  []arena // by group, if keys have strings
-	fresh   []int32 // indices of the keys that the last UpsertBatch inserted
-	touched uint64  // keeps the loads of Touch from being dropped
+	touched uint64  // keeps the loads of touch from being dropped
 }
 
 // New makes an empty table for the given key groups.
 func New[K comparable, V any](groups keygroup.Range, opt Options) *Table[K, V] {
-	t := &Table[K, V]{
-		start:   uint64(groups.Start),
-		groups:  make([]group[K, V], groups.Len()),
-		v:       newVersions(),
-		l:       newLayout[K, V](firstSlots, opt.pageBytes()),
-		strings: stringsOf[K](),
-	}
-	if t.strings.any() {
-		t.arenas = make([]arena, groups.Len())
-	}
-	t.reset()
+	t := new(Table[K, V])
+	t.s.init(groups, newLayout[K, V](firstSlots, opt.pageBytes()), reflect.TypeFor[K]())
 	return t
 }
 
-func (t *Table[K, V]) reset() {
-	for i := range t.groups {
-		t.groups[i] = t.l.empty
+func (s *store) init(groups keygroup.Range, l layout, key reflect.Type) {
+	*s = store{
+		start:   uint64(groups.Start),
+		groups:  make([]group, groups.Len()),
+		v:       newVersions(),
+		l:       l,
+		strings: stringsOf(key),
 	}
-	clear(t.arenas)
-	t.n = 0
+	if s.strings.any() {
+		s.arenas = make([]arena, groups.Len())
+	}
+	s.reset()
+}
+
+func (s *store) reset() {
+	for i := range s.groups {
+		s.groups[i] = s.l.empty
+	}
+	clear(s.arenas)
+	s.n = 0
+}
+
+// group is the group of word; it is a method of its own to be inlined.
+func (s *store) group(word uint64) *group {
+	return &s.groups[word>>keygroup.GroupShift-s.start]
+}
+
+// one is the given key group alone.
+func (s *store) one(group int) []group { return s.groups[group-int(s.start):][:1] }
+
+// inserted takes note of a new entry.
+func (s *store) inserted(word uint64, e unsafe.Pointer) {
+	s.n++
+	if s.arenas != nil {
+		s.strings.own(&s.arenas[word>>keygroup.GroupShift-s.start], unsafe.Add(e, keyAt))
+	}
+}
+
+// deleted takes note that an entry with the key at stored is gone.
+func (s *store) deleted(word uint64, stored unsafe.Pointer) {
+	s.n--
+	if s.arenas != nil {
+		a := &s.arenas[word>>keygroup.GroupShift-s.start]
+		if s.strings.disown(a, stored); a.wasteful() {
+			*a = arena{}
+			s.group(word).update(&s.v, &s.l, func(e unsafe.Pointer) { s.strings.own(a, unsafe.Add(e, keyAt)) })
+		}
+	}
 }
 
 // Groups is the range of key groups that the table holds.
-func (t *Table[K, V]) Groups() keygroup.Range {
-	return keygroup.Range{Start: int(t.start), End: int(t.start) + len(t.groups) - 1}
+func (t *Table[K, V]) Groups[_ lazy]() keygroup.Range {
+	return keygroup.Range{Start: int(t.s.start), End: int(t.s.start) + len(t.s.groups) - 1}
 }
 
 // Len is the number of keys.
-func (t *Table[K, V]) Len() int { return t.n }
-
-// group is the group of word; it is a method of its own to be inlined.
-func (t *Table[K, V]) group(word uint64) *group[K, V] {
-	return &t.groups[word>>keygroup.GroupShift-t.start]
-}
+func (t *Table[K, V]) Len[_ lazy]() int { return t.s.n }
 
 // Get is the value of k, or nil. It is to be read only, and valid until the
 // next change of the table.
-func (t *Table[K, V]) Get(word uint64, k K) *V {
-	if _, e := t.group(word).find(word, k); e != nil {
+func (t *Table[K, V]) Get[_ lazy](word uint64, k K) *V {
+	if _, e := find[K, V](t.s.group(word), word, k); e != nil {
 		return &e.Value
 	}
 	return nil
@@ -122,97 +163,86 @@ func (t *Table[K, V]) Get(word uint64, k K) *V {
 // Upsert is the value of k, to be read and written. If k is not there, it is
 // inserted with a zero value and created is true. The pointer is valid until
 // the next change of the table: another Upsert or Delete, or a Snapshot.
-func (t *Table[K, V]) Upsert(word uint64, k K) (v *V, created bool) {
+func (t *Table[K, V]) Upsert[_ lazy](word uint64, k K) (v *V, created bool) {
 	e, created := t.UpsertEntry(word, k)
 	return &e.Value, created
 }
 
 // UpsertEntry is Upsert for callers that also want the key as the table keeps
 // it, with strings of its own. Of the entry only the value may be written.
-func (t *Table[K, V]) UpsertEntry(word uint64, k K) (e *Entry[K, V], created bool) {
-	g := t.group(word)
-	p, e := g.find(word, k)
+func (t *Table[K, V]) UpsertEntry[_ lazy](word uint64, k K) (e *Entry[K, V], created bool) {
+	s := &t.s
+	g := s.group(word)
+	p, e := find[K, V](g, word, k)
 	if e == nil {
-		return t.insert(g, word, k), true
+		e = insert[K, V](g, &s.v, &s.l, word, k)
+		s.inserted(word, unsafe.Pointer(e))
+		return e, true
 	}
-	if p.epoch <= t.v.shared {
-		g.own(&t.v, g.first(g.index(word)))
-		e = g.again(word, k)
+	if p.epoch <= s.v.shared {
+		e = (*Entry[K, V])(g.owned(&s.v, &s.l, word, p, unsafe.Pointer(e)))
 	}
 	return e, false
 }
 
-func (t *Table[K, V]) insert(g *group[K, V], word uint64, k K) *Entry[K, V] {
-	e := g.insert(&t.v, &t.l, word, k)
-	t.n++
-	if t.arenas != nil {
-		t.strings.own(&t.arenas[word>>keygroup.GroupShift-t.start], &e.Key)
-	}
-	return e
-}
-
 // Delete takes k out, and reports whether it was there.
-func (t *Table[K, V]) Delete(word uint64, k K) bool {
-	g := t.group(word)
-	stored, ok := g.remove(&t.v, &t.l, word, k)
-	if !ok {
-		return false
+func (t *Table[K, V]) Delete[_ lazy](word uint64, k K) bool {
+	stored, ok := remove[K, V](t.s.group(word), &t.s.v, &t.s.l, word, k)
+	if ok {
+		t.s.deleted(word, unsafe.Pointer(&stored))
 	}
-	t.n--
-	if t.arenas != nil {
-		a := &t.arenas[word>>keygroup.GroupShift-t.start]
-		if t.strings.disown(a, &stored); a.wasteful() {
-			*a = arena{}
-			g.update(&t.v, func(e *Entry[K, V]) { t.strings.own(a, &e.Key) })
-		}
-	}
-	return true
+	return ok
 }
 
 // Clear takes all keys out.
-func (t *Table[K, V]) Clear() { t.reset() }
+func (t *Table[K, V]) Clear[_ lazy]() { t.s.reset() }
 
 // ahead is the number of keys whose cache misses Touch and UpsertBatch
 // overlap. A processor has tens of misses under way; 64 keys fill that, and
 // their lines stay in its nearest cache.
 const ahead = 64
 
-// locate finds the pages of words, at most ahead, and in each the entry that
-// the tags point to: the wanted one if it is there, but for one in a hundred.
-// Each loop is of independent loads, so that their misses overlap.
-func (t *Table[K, V]) locate(words []uint64, pages *[ahead]*page[K, V], found *[ahead]*Entry[K, V]) {
+// places are the pages of words, at most ahead, and in each the entry that the
+// tags point to: the wanted one if it is there, but for one in a hundred.
+type places struct {
+	pages [ahead]*page
+	found [ahead]unsafe.Pointer
+}
+
+// locate finds the places of words. Each loop is of independent loads, so that
+// their misses overlap.
+func (s *store) locate(words []uint64, at *places) {
 	for i, w := range words {
-		g := t.group(w)
-		pages[i&(ahead-1)] = &g.dir[g.index(w)]
+		g := s.group(w)
+		at.pages[i&(ahead-1)] = &g.dir[g.index(w)]
 	}
 	for i, w := range words {
-		p := pages[i&(ahead-1)]
-		found[i&(ahead-1)] = p.at(w + uint64(bits.TrailingZeros64(matches(p.eight(w), tagOf(w))|1<<63)/8))
+		p := at.pages[i&(ahead-1)]
+		at.found[i&(ahead-1)] = s.l.at(p, w+uint64(bits.TrailingZeros64(matches(p.eight(w), tagOf(w))|1<<63)/8))
+	}
+	// The first and the last byte of each entry.
+	sum, last := uint64(0), s.l.size-1
+	for i := range words {
+		e := at.found[i&(ahead-1)]
+		sum += *(*uint64)(e) + uint64(*(*uint8)(unsafe.Add(e, last)))
+	}
+	s.touched = sum
+}
+
+// touch locates any number of words.
+func (s *store) touch(words []uint64) {
+	var at places
+	for len(words) > 0 {
+		n := min(len(words), ahead)
+		s.locate(words[:n], &at)
+		words = words[n:]
 	}
 }
 
 // Touch reads the places of a whole batch of words, so that their cache
 // misses overlap and the calls that follow find the lines at hand. It changes
 // nothing, and pays once the table outgrows the cache.
-func (t *Table[K, V]) Touch(words []uint64) {
-	var pages [ahead]*page[K, V]
-	var found [ahead]*Entry[K, V]
-	for len(words) > 0 {
-		n := min(len(words), ahead)
-		t.locate(words[:n], &pages, &found)
-		t.touch(found[:n])
-		words = words[n:]
-	}
-}
-
-// touch reads the first and the last byte of each entry.
-func (t *Table[K, V]) touch(found []*Entry[K, V]) {
-	sum := uint64(0)
-	for _, e := range found {
-		sum += e.mark + uint64(*e.last())
-	}
-	t.touched = sum
-}
+func (t *Table[K, V]) Touch[_ lazy](words []uint64) { t.s.touch(words) }
 
 // UpsertBatch is Upsert for a whole batch, keys[i] with words[i], and takes
 // about half the time for tables that outgrow the cache. It appends to values
@@ -220,19 +250,18 @@ func (t *Table[K, V]) touch(found []*Entry[K, V]) {
 // the next change of the table. Keys that were not there have zero values;
 // created is their number, where a key that is new and comes twice counts
 // once.
-func (t *Table[K, V]) UpsertBatch(words []uint64, keys []K, values []*V) (_ []*V, created int) {
-	var pages [ahead]*page[K, V]
-	var found [ahead]*Entry[K, V]
-	before, moves, at := t.n, t.v.moves, len(values)
+func (t *Table[K, V]) UpsertBatch[_ lazy](words []uint64, keys []K, values []*V) (_ []*V, created int) {
+	var places places
+	s := &t.s
+	before, moves, at := s.n, s.v.moves, len(values)
 	t.fresh = t.fresh[:0]
 	for lo := 0; lo < len(words); lo += ahead {
 		ws := words[lo:min(lo+ahead, len(words))]
 		ks := keys[lo : lo+len(ws)]
-		t.locate(ws, &pages, &found)
-		t.touch(found[:len(ws)])
+		s.locate(ws, &places)
 		for i, w := range ws {
-			e := found[i&(ahead-1)]
-			if e.mark != w|used || e.Key != ks[i] || pages[i&(ahead-1)].epoch <= t.v.shared {
+			e := (*Entry[K, V])(places.found[i&(ahead-1)])
+			if e.mark != w|used || e.Key != ks[i] || places.pages[i&(ahead-1)].epoch <= s.v.shared {
 				v, fresh := t.Upsert(w, ks[i])
 				if fresh {
 					t.fresh = append(t.fresh, int32(lo+i))
@@ -243,64 +272,55 @@ func (t *Table[K, V]) UpsertBatch(words []uint64, keys []K, values []*V) (_ []*V
 			values = append(values, &e.Value)
 		}
 	}
-	if t.v.moves != moves {
+	if s.v.moves != moves {
 		// Entries have moved since we pointed to them. All are there now,
 		// and theirs to write.
 		for i, w := range words {
-			_, e := t.group(w).find(w, keys[i])
+			_, e := find[K, V](s.group(w), w, keys[i])
 			values[at+i] = &e.Value
 		}
 	}
-	return values, t.n - before
+	return values, s.n - before
 }
 
 // Fresh lists, in ascending order, the indices of the keys that the last
 // UpsertBatch inserted. It is valid until the next one.
-func (t *Table[K, V]) Fresh() []int32 { return t.fresh }
+func (t *Table[K, V]) Fresh[_ lazy]() []int32 { return t.fresh }
 
 // All iterates over the keys and values by key group. The values are to be
 // read only, and the table must not be changed before the loop is over.
-func (t *Table[K, V]) All() iter.Seq2[K, *V] { return pairs(t.Entries()) }
+func (t *Table[K, V]) All[_ lazy]() iter.Seq2[K, *V] { return pairs[K, V](t.s.groups) }
 
 // Group iterates over the keys and values of one key group, as All does.
-func (t *Table[K, V]) Group(g int) iter.Seq2[K, *V] { return pairs(t.GroupEntries(g)) }
+func (t *Table[K, V]) Group[_ lazy](g int) iter.Seq2[K, *V] { return pairs[K, V](t.s.one(g)) }
 
 // Entries is All with the hash word of each key at hand.
-func (t *Table[K, V]) Entries() iter.Seq[*Entry[K, V]] { return entries(t.groups) }
+func (t *Table[K, V]) Entries[_ lazy]() iter.Seq[*Entry[K, V]] { return entries[K, V](t.s.groups) }
 
 // GroupEntries is Group with the hash word of each key at hand.
-func (t *Table[K, V]) GroupEntries(g int) iter.Seq[*Entry[K, V]] {
-	return entries(t.groups[g-int(t.start):][:1])
+func (t *Table[K, V]) GroupEntries[_ lazy](g int) iter.Seq[*Entry[K, V]] {
+	return entries[K, V](t.s.one(g))
 }
 
 // Snapshot freezes the table as it is now. It takes time in proportion to the
 // number of key groups. The caller releases the snapshot when it has been
 // read; until then, first writes to a page copy it.
-func (t *Table[K, V]) Snapshot() *Snapshot[K, V] {
-	return &Snapshot[K, V]{
-		start:  int(t.start),
-		groups: append([]group[K, V](nil), t.groups...),
-		n:      t.n,
-		token:  t.v.freeze(),
-	}
+func (t *Table[K, V]) Snapshot[_ lazy]() *Snapshot[K, V] {
+	return &Snapshot[K, V]{t.s.snapshot()}
 }
 
-func entries[K comparable, V any](groups []group[K, V]) iter.Seq[*Entry[K, V]] {
+func entries[K comparable, V any](groups []group) iter.Seq[*Entry[K, V]] {
 	return func(yield func(*Entry[K, V]) bool) {
 		for i := range groups {
-			if !groups[i].each(yield) {
+			if !each(&groups[i], yield) {
 				return
 			}
 		}
 	}
 }
 
-func pairs[K comparable, V any](entries iter.Seq[*Entry[K, V]]) iter.Seq2[K, *V] {
+func pairs[K comparable, V any](groups []group) iter.Seq2[K, *V] {
 	return func(yield func(K, *V) bool) {
-		for e := range entries {
-			if !yield(e.Key, &e.Value) {
-				return
-			}
-		}
+		entries[K, V](groups)(func(e *Entry[K, V]) bool { return yield(e.Key, &e.Value) })
 	}
 }

@@ -137,9 +137,9 @@ func TestDeletionLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	slots := func() (n int) {
-		for i := range tab.groups {
-			for p := range tab.groups[i].pages() {
-				n += tab.groups[i].dir[p].slots()
+		for _, g := range tab.s.groups {
+			for p := uint64(0); p < uint64(len(g.dir)); p += g.places(p) {
+				n += g.dir[p].slots()
 			}
 		}
 		return n
@@ -246,7 +246,7 @@ func TestArenaGarbageIsReclaimed(t *testing.T) {
 	}
 	check("snapshot", snap, snapWant)
 	check("table", tab.Snapshot(), want)
-	for i, a := range tab.arenas {
+	for i, a := range tab.s.arenas {
 		live := 0
 		for k := range tab.Group(i) {
 			live += len(k)
@@ -351,8 +351,8 @@ func TestSnapshotsAreReadWhileTheTableIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	tab.v.refresh()
-	if tab.v.shared != 0 {
+	tab.s.v.refresh()
+	if tab.s.v.shared != 0 {
 		t.Error("pages count as shared after all snapshots were released")
 	}
 }
