@@ -273,7 +273,9 @@ func (s *Snapshot[K]) GroupLen[_ lazy](g int) int { return s.timers.GroupLen(g) 
 func (s *Snapshot[K]) All[_ lazy]() iter.Seq[Timer[K]] { return timers(s.timers.Entries()) }
 
 // Group iterates over the timers of one key group.
-func (s *Snapshot[K]) Group[_ lazy](g int) iter.Seq[Timer[K]] { return timers(s.timers.GroupEntries(g)) }
+func (s *Snapshot[K]) Group[_ lazy](g int) iter.Seq[Timer[K]] {
+	return timers(s.timers.GroupEntries(g))
+}
 
 func timers[K comparable](entries iter.Seq[*table.Entry[stamp[K], uint64]]) iter.Seq[Timer[K]] {
 	return func(yield func(Timer[K]) bool) {
