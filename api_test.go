@@ -254,6 +254,7 @@ var _ = []any{
 	millrace.Stream[int64].Union,
 	millrace.Stream[int64].Rebalance,
 	millrace.Stream[int64].Rescale,
+	millrace.Stream[int64].Forward,
 	millrace.Stream[int64].Shuffle,
 	millrace.Stream[int64].Broadcast,
 	millrace.Stream[int64].Global,

@@ -78,6 +78,11 @@
 // [Timestamps]). Windows and timers fire when the watermark has passed them,
 // and bounded input fires everything at its end.
 //
+// With more than one subtask, records of different splits come in no fixed
+// order. Results do not depend on it as long as no record is later than its
+// stream allows; which of those that are later than that count as late may
+// differ from run to run, since watermarks go out with each batch that is read.
+//
 // Event times are kept in milliseconds since the Unix epoch. Methods that take
 // or return [time.Time] have twins in milliseconds where it matters.
 //

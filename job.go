@@ -63,7 +63,7 @@ func (j *Job) BatchSize(n int) { j.opts.BatchSize = n }
 
 // From adds a source. Read positions are kept in checkpoints under id.
 func (j *Job) From[T any](id string, src Source[T]) Stream[T] {
-	st := &sourceStep[T]{src: src}
+	st := &sourceStep[T]{id: id, src: src}
 	st.stamping.Strategy = watermark.Monotonous()
 	st.stamping.Idleness = watermark.DefaultIdleness()
 	n := j.g.Add(graph.Node{UID: id, Name: id, Source: true, Location: caller(), Prepare: st.prepare})
@@ -72,6 +72,7 @@ func (j *Job) From[T any](id string, src Source[T]) Stream[T] {
 
 // sourceStep is a source while the job is built and started.
 type sourceStep[T any] struct {
+	id       string
 	src      Source[T]
 	stamping operator.Stamping[T]
 }
@@ -99,7 +100,7 @@ func (s *sourceStep[T]) prepare(ctx context.Context, parallelism int) (func() op
 					return nil, err
 				}
 				_, inline := r.(InlineReader)
-				return &splitReader[T]{r: r, inline: inline}, nil
+				return &splitReader[T]{r: r, inline: inline, id: s.id}, nil
 			}}
 	}, nil
 }
@@ -109,11 +110,15 @@ type splitReader[T any] struct {
 	r      Reader[T]
 	rows   Rows[T]
 	inline bool
+	id     string // of the source
 }
 
 func (r *splitReader[T]) Read(ctx context.Context, out *record.Batch[T], bad []BadRecord) ([]BadRecord, time.Duration, error) {
 	r.rows = Rows[T]{batch: out, bad: bad}
 	err := r.r.Read(ctx, &r.rows)
+	for i := range r.rows.bad {
+		r.rows.bad[i].Source = r.id
+	}
 	return r.rows.bad, r.rows.wait, err
 }
 

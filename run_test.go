@@ -272,7 +272,7 @@ func TestErrorNamesOperatorAndRecord(t *testing.T) {
 		}, []string{"operator lookup", "record 701", "no such user", "1970-01-01T00:00:00.7Z"}},
 		{"a map that panics", func(job *millrace.Job) {
 			job.From("numbers", numbers{n: 1000}).Map(func(i int64) int64 { return 10 / (i - 300) }).Named("divide").To("out", discard[int64]{})
-		}, []string{"operator divide", "record 301", "divide by zero", "run_test.go"}},
+		}, []string{"operator divide (run_test.go:", "record 301", "divide by zero", "run_test.go"}},
 		{"a handler that panics", func(job *millrace.Job) {
 			job.From("numbers", numbers{n: 1000}).KeyBy(func(i int64) int64 { return 0 }).
 				Process("handle", func(op *millrace.Op[int64, int64, int64]) {
@@ -521,5 +521,69 @@ func TestSplitsMeantForSubtasksSideBySideAreNeverLate(t *testing.T) {
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
+	}
+}
+
+func TestGlobalRunsWhateverFollows(t *testing.T) {
+	for _, p := range []int{1, 2, 4} {
+		for _, build := range []func(s millrace.Stream[int64], out millrace.Sink[int64]){
+			func(s millrace.Stream[int64], out millrace.Sink[int64]) { s.Global().To("out", out) },
+			func(s millrace.Stream[int64], out millrace.Sink[int64]) { s.Global().To("out", out).Parallelism(3) },
+			func(s millrace.Stream[int64], out millrace.Sink[int64]) {
+				s.Global().Map(func(i int64) int64 { return i }).Parallelism(2).KeyBy(func(i int64) int64 { return i }).
+					Connect(s.Global().KeyBy(func(i int64) int64 { return i })).
+					Process("both", func(op *millrace.Op2[int64, int64, int64, int64]) {
+						op.OnLeft(func(i int64) error { op.Emit(i); return nil })
+						op.OnRight(func(i int64) error { return nil })
+					}).To("out", out)
+			},
+		} {
+			out := &collect[int64]{}
+			err := millrace.RunWith(t.Context(), "global", millrace.RunOptions{Parallelism: p}, func(job *millrace.Job) {
+				build(job.From("numbers", numbers{n: 100, splits: 2}), out)
+			})
+			if err != nil || len(out.recs) != 100 {
+				t.Fatalf("p=%d: %v, %d records", p, err, len(out.recs))
+			}
+		}
+	}
+}
+
+// single is a sink that can have one writer.
+type single struct{ *collect[int64] }
+
+func (single) SingleWriter() bool { return true }
+func (s single) OpenWriter(ctx context.Context, sub millrace.Subtask) (millrace.Writer[int64], error) {
+	if sub.Of != 1 {
+		return nil, fmt.Errorf("%d writers", sub.Of)
+	}
+	return s.collect, nil
+}
+
+func TestSinkThatCanHaveOneWriterGetsOne(t *testing.T) {
+	out := single{&collect[int64]{}}
+	err := millrace.RunWith(t.Context(), "single", millrace.RunOptions{Parallelism: 3}, func(job *millrace.Job) {
+		job.From("numbers", numbers{n: 100, splits: 3}).Map(func(i int64) int64 { return i }).To("out", out)
+	})
+	if err != nil || len(out.recs) != 100 {
+		t.Fatalf("%v, %d records", err, len(out.recs))
+	}
+}
+
+func TestBadRecordNamesItsSourceOnce(t *testing.T) {
+	bad := &collect[millrace.BadRecord]{}
+	err := millrace.Run(t.Context(), "bad", func(job *millrace.Job) {
+		s := job.From("numbers", numbers{n: 100, bad: 50})
+		s.To("good", discard[int64]{})
+		s.BadRecords().To("bad", bad)
+	})
+	if err != nil || len(bad.recs) != 1 || bad.recs[0].Source != "numbers" {
+		t.Errorf("%v, %+v", err, bad.recs)
+	}
+	err = millrace.Run(t.Context(), "bad", func(job *millrace.Job) {
+		job.From("numbers", numbers{n: 100, bad: 50}).To("good", discard[int64]{})
+	})
+	if want := "job bad: operator numbers: split 0: number 50: unlucky"; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }

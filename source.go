@@ -135,6 +135,11 @@ type Sink[T any] interface {
 	OpenWriter(ctx context.Context, sub Subtask) (Writer[T], error)
 }
 
+// A SingleWriter is a [Sink] that may be able to have one Writer only, such as
+// one that writes a single file. If SingleWriter returns true, its operator has
+// a parallelism of 1.
+type SingleWriter interface{ SingleWriter() bool }
+
 // Subtask says which of the parallel instances of an operator this is.
 type Subtask struct {
 	Job, Operator string

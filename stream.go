@@ -55,8 +55,11 @@ func (s Stream[T]) then(name, uid string, op func() operator.Operator) *graph.No
 // follow is the parallelism that an operator behind s starts out with: that of
 // s where rows stay in their subtask, so that the two can be chained.
 func (s Stream[T]) follow() int {
-	if s.route == graph.Forward {
+	switch s.route {
+	case graph.Forward:
 		return s.node.Parallelism
+	case graph.Global:
+		return 1
 	}
 	return 0
 }
@@ -208,7 +211,14 @@ func (s Stream[T]) Broadcast() Stream[T] {
 	return s.routed(graph.Broadcast, func(w exchange.Wiring) (exchange.Output, error) { return exchange.NewBroadcast[T](w), nil })
 }
 
-// Global sends every record to the first subtask of what follows.
+// Forward keeps records in the subtask of the same index, which is what happens
+// if no other way is chosen. What follows with another parallelism gets them
+// evenly spread.
+func (s Stream[T]) Forward() Stream[T] { return s.routed(graph.Forward, nil) }
+
+// Global sends every record to the first subtask of what follows, which has a
+// parallelism of 1 if nothing else is said. Not to be confused with the window
+// of the same name, [Global].
 func (s Stream[T]) Global() Stream[T] { return s.routed(graph.Global, nil) }
 
 // PartitionCustom sends each record to the subtask that part names, from 0 to
@@ -364,9 +374,11 @@ func (j *Job) mainConsumers(n *graph.Node) (c int) {
 	return c
 }
 
-// To ends the stream in a sink. Open transactions are kept under id.
-func (s Stream[T]) To(id string, sink Sink[T]) {
-	s.then("", id, func() operator.Operator {
+// To ends the stream in a sink. Open transactions are kept under id. The sink
+// has the parallelism of the operator that produced s; [StreamSink.Parallelism]
+// of what To returns changes it. A [SingleWriter] has a parallelism of 1.
+func (s Stream[T]) To(id string, sink Sink[T]) StreamSink {
+	n := s.then("", id, func() operator.Operator {
 		return &operator.Sink[T]{OpenWriter: func(ctx context.Context, env *operator.Env) (operator.RecordWriter[T], error) {
 			w, err := sink.OpenWriter(ctx, Subtask{Job: env.Job, Operator: env.UID, Index: env.Index, Of: env.Parallelism})
 			if err != nil {
@@ -375,6 +387,39 @@ func (s Stream[T]) To(id string, sink Sink[T]) {
 			return w, nil
 		}}
 	})
+	n.Sink = true
+	if w, ok := sink.(SingleWriter); ok && w.SingleWriter() {
+		n.Parallelism = 1
+	}
+	return StreamSink{s.job, n}
+}
+
+// StreamSink is the end of a stream, as returned by [Stream.To].
+type StreamSink struct {
+	job  *Job
+	node *graph.Node
+}
+
+// Named sets the name by which metrics, logs and errors call the sink.
+func (s StreamSink) Named(name string) StreamSink {
+	s.node.Name = name
+	return s
+}
+
+// Parallelism sets how many subtasks write, each with a [Writer] of its own.
+func (s StreamSink) Parallelism(n int) StreamSink {
+	if n < 1 {
+		s.job.g.Fail(caller(), "parallelism %d: must be at least 1", n)
+		return s
+	}
+	s.node.Parallelism = n
+	return s
+}
+
+// DisableChaining gives the sink a task of its own.
+func (s StreamSink) DisableChaining() StreamSink {
+	s.node.Chaining = graph.ChainNever
+	return s
 }
 
 // KeyBy groups records by key: all records of one key meet in one subtask of

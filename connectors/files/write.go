@@ -48,9 +48,10 @@ func Write[T any](location string, f format.Format[T], opts ...WriteOptions) Buc
 }
 
 // WriteFile is a sink that writes the whole output of a bounded job to one
-// file, which replaces what has its name once the output is complete. The step
-// that writes must have a parallelism of 1. The file is there, without
-// records, when there was no output.
+// file, which replaces what has its name once the output is complete. It is
+// written by one subtask (see [millrace.SingleWriter]). Folders that are
+// missing are made. The file is there, without records, when there was no
+// output.
 func WriteFile[T any](name string, f format.Format[T], opts ...WriteOptions) millrace.Sink[T] {
 	s := Write(name, f, opts...)
 	s.single = true
@@ -72,6 +73,9 @@ func (s BucketSink[T]) BucketBy(f func(T) string) BucketSink[T] {
 	s.bucket = f
 	return s
 }
+
+// SingleWriter implements [millrace.SingleWriter]: one file has one writer.
+func (s BucketSink[T]) SingleWriter() bool { return s.single }
 
 // OpenWriter opens the writer of a subtask. The writer is a
 // [millrace.Transaction] too.
@@ -103,6 +107,9 @@ func (s BucketSink[T]) OpenWriter(_ context.Context, sub millrace.Subtask) (mill
 		}
 		w.o.Suffix = path.Base(name)
 		w.dir = path.Dir(name)
+		if err := fsys.MkdirAll(w.dir); err != nil {
+			return nil, fmt.Errorf("files: %w", err)
+		}
 		if err := w.startSingle(); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 
 	"github.com/millrace/millrace/runtime/exchange"
@@ -74,8 +75,9 @@ type Node struct {
 	Prepare func(ctx context.Context, parallelism int) (func() operator.Operator, error)
 	// Location is file:line of the call that made the node.
 	Location string
-	// Source says that the node has no inputs by intent.
-	Source bool
+	// Source says that the node has no inputs by intent, Sink that it has no
+	// consumers by intent.
+	Source, Sink bool
 }
 
 // An Edge leads from a port of one node to an input of another.
@@ -151,4 +153,25 @@ func (g *Graph) Check() error {
 		errs = append(errs, errors.New("the job has no operators: begin with job.From"))
 	}
 	return errors.Join(errs...)
+}
+
+// Label is what errors and logs call the node: its name and, where that is not
+// an id and so may stand for several, the place of the call that made it.
+func (n *Node) Label() string {
+	if n.UID != "" || n.Location == "" {
+		return n.Name
+	}
+	return n.Name + " (" + filepath.Base(n.Location) + ")"
+}
+
+// Read reports whether some operator reads what n sends.
+func (g *Graph) Read(n *Node) bool {
+	for _, m := range g.Nodes {
+		for _, e := range m.Inputs {
+			if e.From == n.ID {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -142,6 +142,13 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 						}
 					}
 				}
+				if chanCount[ci][sub][in] == 0 {
+					// Nobody sends here (a global edge and another subtask than
+					// the first): the input has one channel, which has ended.
+					inboxes[x.bases[ci]+sub].Put(exchange.Message{Channel: int32(next), Kind: exchange.End})
+					chanCount[ci][sub][in] = 1
+					next++
+				}
 			}
 		}
 	}
@@ -161,6 +168,11 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 		}
 	}
 
+	for _, n := range x.plan.Graph.Nodes {
+		if !n.Sink && !x.plan.Graph.Read(n) {
+			x.opts.Log.Warn("nobody reads what an operator sends", "job", x.opts.Job, "operator", n.Name, "made at", n.Location)
+		}
+	}
 	for ci, c := range x.plan.Chains {
 		for sub := range c.Parallelism {
 			ti := x.bases[ci] + sub
@@ -178,7 +190,7 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 					spec.Nodes[ns.Parent].Op.Connect(e.Port, op.Input(e.Input))
 				}
 				ns.Env = &operator.Env{
-					Ctx: ctx, Job: x.opts.Job, Name: n.Name, UID: n.UID,
+					Ctx: ctx, Job: x.opts.Job, Name: n.Label(), UID: n.UID,
 					Index: sub, Parallelism: c.Parallelism, MaxParallelism: c.MaxParallelism,
 					BatchSize: x.opts.BatchSize, Clock: x.opts.Clock, Cursor: cursor, Post: post,
 					Log:      x.opts.Log.With("job", x.opts.Job, "operator", n.Name, "subtask", sub),

@@ -52,8 +52,10 @@ func silentFor(limit time.Duration) func(*millrace.Op[string, Reading, Silent]) 
 			return nil
 		})
 		op.OnTimer(func(time.Time) error {
-			op.Emit(Silent{Device: op.Key(), Last: last.Get()})
-			last.Clear()
+			if prev, ok := last.Load(); ok { // else forgotten after a day
+				op.Emit(Silent{Device: op.Key(), Last: prev})
+				last.Clear()
+			}
 			return nil
 		})
 	}

@@ -393,11 +393,13 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 		if errors.Is(rerr, context.Canceled) && s.env.Ctx.Err() != nil {
 			return false, false, s.env.Ctx.Err()
 		}
+		cur.Op = ""
 		return false, false, fmt.Errorf("split %s: %w", o.ID, rerr)
 	}
 	cur.Base, cur.Row, cur.Times = o.count, 0, b.Times
 	for _, bad := range bads {
 		if !s.bad.Connected() {
+			cur.Op = "" // the bad record says where it is
 			if e, ok := any(bad).(error); ok {
 				return false, false, e
 			}
