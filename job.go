@@ -135,18 +135,6 @@ func (j *Job) finish() *graph.Graph {
 	return &j.g
 }
 
-// consumers counts the edges that lead out of n.
-func (j *Job) consumers(n *graph.Node) (c int) {
-	for _, m := range j.g.Nodes {
-		for _, e := range m.Inputs {
-			if e.From == n.ID {
-				c++
-			}
-		}
-	}
-	return c
-}
-
 // RunOptions says how [RunWith] runs a job. Zero fields take the defaults given.
 type RunOptions struct {
 	// Parallelism of operators that do not say; the number of processors. It

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	"github.com/millrace/millrace"
 )
 
@@ -420,7 +422,7 @@ func TestMistakesInBuildingNameFileAndLine(t *testing.T) {
 }
 
 func TestCancelledJobLeavesNoGoroutine(t *testing.T) {
-	before := runtime.NumGoroutine()
+	before := goleak.IgnoreCurrent()
 	for _, block := range []bool{false, true} {
 		ctx, cancel := context.WithCancel(t.Context())
 		started := make(chan struct{})
@@ -436,14 +438,7 @@ func TestCancelledJobLeavesNoGoroutine(t *testing.T) {
 			t.Fatalf("got %v, want it cancelled", err)
 		}
 	}
-	for range 100 { // the runtime takes its time to forget an ended goroutine
-		if runtime.NumGoroutine() <= before {
-			return
-		}
-		runtime.Gosched()
-	}
-	buf := make([]byte, 1<<16)
-	t.Fatalf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, buf[:runtime.Stack(buf, true)])
+	goleak.VerifyNone(t, before)
 }
 
 func TestReadersThatWaitAreReadAhead(t *testing.T) {
@@ -585,5 +580,101 @@ func TestBadRecordNamesItsSourceOnce(t *testing.T) {
 	})
 	if want := "job bad: operator numbers: split 0: number 50: unlucky"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
+	}
+}
+
+// Deduplicate passes its input's batch on. Swapped into another exchange whole,
+// it came home without keys and ended the job.
+func TestBatchOfAKeyedExchangeMayBePassedOnToAnother(t *testing.T) {
+	for _, p := range []int{1, 2} {
+		out := &collect[int64]{}
+		err := millrace.RunWith(t.Context(), "dedup", millrace.RunOptions{Parallelism: p}, func(job *millrace.Job) {
+			job.From("numbers", numbers{n: 20000, splits: 3}).KeyBy(func(i int64) int64 { return i }).
+				Deduplicate("dedup", millrace.DedupOptions{}).Rebalance().Map(func(i int64) int64 { return i }).To("out", out)
+		})
+		if err != nil || len(out.recs) != 20000 {
+			t.Fatalf("p=%d: %v, %d records", p, err, len(out.recs))
+		}
+	}
+}
+
+func TestEventTimeIsAskedOfLiveRecordsOnly(t *testing.T) {
+	err := millrace.Run(t.Context(), "live", func(job *millrace.Job) {
+		job.From("numbers", numbers{n: 100}).Filter(func(i int64) bool { return i%2 == 1 }).
+			EventTimeMillis(func(i *int64) int64 {
+				if *i%2 == 0 {
+					panic("asked of a record that is filtered out")
+				}
+				return *i
+			}, 0).To("out", discard[int64]{})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Windows at the ends of the number range used to go round for ever.
+func TestEventTimeOutOfBoundsEndsTheJob(t *testing.T) {
+	for _, at := range []int64{1<<63 - 1, 1<<63 - 2, -1<<63 + 1, 1 << 60} {
+		for _, filtered := range []bool{false, true} {
+			err := millrace.Run(t.Context(), "far", func(job *millrace.Job) {
+				s := job.From("numbers", numbers{n: 10})
+				if filtered {
+					s = s.Filter(func(i int64) bool { return i == 7 })
+				}
+				s.EventTimeMillis(func(*int64) int64 { return at }, 0).KeyBy(func(i int64) int64 { return i }).
+					Window(millrace.Tumbling(time.Second)).Count("count").To("out", discard[millrace.Result[int64, int64]]{})
+			})
+			if err == nil || !strings.Contains(err.Error(), "milliseconds") {
+				t.Errorf("time %d: got %v", at, err)
+			}
+		}
+	}
+}
+
+func TestPanicAfterAFlushIsStillTheUsers(t *testing.T) {
+	err := millrace.RunWith(t.Context(), "flush", millrace.RunOptions{Parallelism: 1}, func(job *millrace.Job) {
+		job.From("numbers", numbers{n: 10}).FlatMap(func(i int64, emit func(int64)) {
+			for range 1000 {
+				emit(i)
+			}
+			panic("after many")
+		}).Map(func(i int64) int64 { return i }).To("out", discard[int64]{})
+	})
+	if err == nil || !strings.Contains(err.Error(), "operator FlatMap") || !strings.Contains(err.Error(), "record 1 ") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestCancellationIsHeededInsideAFiring(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	err := millrace.RunWith(ctx, "endless", millrace.RunOptions{Parallelism: 1}, func(job *millrace.Job) {
+		job.From("numbers", numbers{n: 1}).KeyBy(func(i int64) int64 { return i }).
+			Process("endless", func(op *millrace.Op[int64, int64, int64]) {
+				n := 0
+				op.OnRecord(func(int64) error { op.SetTimerMillis(1); return nil })
+				op.OnTimerMillis(func(at int64) error {
+					if n++; n == 1000 {
+						cancel()
+					}
+					op.SetTimerMillis(at + 1)
+					return nil
+				})
+			}).To("out", discard[int64]{})
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestWideJobsStartAtOnce(t *testing.T) {
+	out := &collect[int64]{}
+	err := millrace.RunWith(t.Context(), "wide", millrace.RunOptions{Parallelism: 300}, func(job *millrace.Job) {
+		job.From("numbers", numbers{n: 1000}).Rebalance().Map(func(i int64) int64 { return i }).
+			Rescale().Map(func(i int64) int64 { return i }).Parallelism(7).
+			Rescale().Map(func(i int64) int64 { return i }).Parallelism(20).To("out", out)
+	})
+	if err != nil || len(out.recs) != 1000 {
+		t.Fatalf("%v, %d records", err, len(out.recs))
 	}
 }

@@ -83,7 +83,7 @@ type plainWindows struct {
 	totals            windowTotals  // over panes
 	end               int64         // of the last pane
 	begun             bool
-	batch, out        []Pair
+	out               []Pair
 	results           int64
 }
 

@@ -125,3 +125,40 @@ func (e Edge) Targets(i, producers, consumers int) []int {
 	}
 	return ts
 }
+
+// Producers is the number of producer subtasks that reach subtask to of the
+// consumer over e.
+func (e Edge) Producers(to, producers, consumers int) int {
+	switch {
+	case e.Route == Forward && producers == consumers, e.Route == Rescale && consumers >= producers:
+		return 1
+	case e.Route == Global && to > 0:
+		return 0
+	case e.Route == Rescale:
+		n := 0
+		for p := range producers {
+			if p*consumers/producers == to {
+				n++
+			}
+		}
+		return n
+	}
+	return producers
+}
+
+// Place is the place of producer subtask i among those that reach subtask to.
+func (e Edge) Place(i, to, producers, consumers int) int {
+	switch {
+	case e.Route == Forward && producers == consumers, e.Route == Rescale && consumers >= producers:
+		return 0
+	case e.Route == Rescale:
+		n := 0
+		for p := range i {
+			if p*consumers/producers == to {
+				n++
+			}
+		}
+		return n
+	}
+	return i
+}

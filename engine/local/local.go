@@ -57,7 +57,6 @@ type Execution struct {
 	opts  Options
 	tasks []*task.Task // by chain, then subtask
 	bases []int        // index of each chain's first task
-	envs  []*operator.Env
 
 	background sync.WaitGroup // goroutines of operators
 }
@@ -74,13 +73,6 @@ func New(ctx context.Context, g *graph.Graph, opts Options, blocking bool) (*Exe
 	}
 	x := &Execution{plan: plan, opts: opts}
 	return x, x.build(ctx, blocking)
-}
-
-// wiring is what is known of each task before it is made.
-type wiring struct {
-	wake     chan struct{}
-	inbox    *exchange.Inbox
-	channels [][]int // by logical input: number of channels so far; flattened below
 }
 
 func (x *Execution) build(ctx context.Context, blocking bool) error {
@@ -133,14 +125,9 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 						first[k] = make([]int, c.Parallelism)
 					}
 					first[k][sub] = next
-					for p := range from.Parallelism {
-						for _, t := range e.Targets(p, from.Parallelism, c.Parallelism) {
-							if t == sub {
-								next++
-								chanCount[ci][sub][in]++
-							}
-						}
-					}
+					n := e.Producers(sub, from.Parallelism, c.Parallelism)
+					next += n
+					chanCount[ci][sub][in] += n
 				}
 				if chanCount[ci][sub][in] == 0 {
 					// Nobody sends here (a global edge and another subtask than
@@ -194,7 +181,7 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 					Index: sub, Parallelism: c.Parallelism, MaxParallelism: c.MaxParallelism,
 					BatchSize: x.opts.BatchSize, Clock: x.opts.Clock, Cursor: cursor, Post: post,
 					Log:      x.opts.Log.With("job", x.opts.Job, "operator", n.Name, "subtask", sub),
-					Yield:    func() bool { return t.Blocked() },
+					Yield:    func() bool { return t.Blocked() || ctx.Err() != nil },
 					Blocking: blocking,
 					Go:       func(f func()) { x.background.Go(f) },
 					Rand:     x.opts.rand,
@@ -203,15 +190,7 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 					cc := x.plan.ChainOf(o.consumer.ID)
 					w := exchange.Wiring{BatchSize: x.opts.BatchSize, Wake: task.Waker(wakes[ti]), Index: sub, MaxParallelism: cc.MaxParallelism}
 					for _, to := range o.edge.Targets(sub, c.Parallelism, cc.Parallelism) {
-						// My place among the producers that reach the target.
-						place := 0
-						for p := range sub {
-							for _, pt := range o.edge.Targets(p, c.Parallelism, cc.Parallelism) {
-								if pt == to {
-									place++
-								}
-							}
-						}
+						place := o.edge.Place(sub, to, c.Parallelism, cc.Parallelism)
 						w.Targets = append(w.Targets, exchange.Target{
 							Inbox:   inboxes[x.bases[cc.Index]+to],
 							Channel: int32(first[edgeKey{o.consumer.ID, o.index}][to] + place),

@@ -50,7 +50,6 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 		}
 	}
 	type standing struct {
-		idle  bool
 		until int64
 		done  bool
 	}

@@ -63,7 +63,6 @@ type opExt struct {
 	sub, key *plan
 	opaque   opaque
 	noscan   bool // elements hold no pointers
-	clone    bool // Own and Clone have something to do for the parts
 }
 
 // A plan is what to do for one type, by offsets.

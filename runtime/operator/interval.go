@@ -33,7 +33,6 @@ type IntervalJoin[K comparable, L, R, Out any] struct {
 	left       joinSide[K, L]
 	right      joinSide[K, R]
 	due        due[K]
-	at         int64 // of the record being joined
 	now        int64 // the watermark while keys are fired
 	fire       func() error
 	leftAlone  func(int64, *moment[L]) error

@@ -414,7 +414,9 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 	}
 	read = len(b.Rows) > 0 || len(bads) > 0
 	if len(b.Rows) > 0 {
-		s.stamp(o, b)
+		if err := s.stamp(o, b); err != nil {
+			return false, false, err
+		}
 		if s.read == 0 {
 			s.Enumerator.begun.Store(true)
 		}
@@ -458,9 +460,13 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 }
 
 // stamp gives the batch its event times and tells the split's watermark.
-func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) {
+func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) error {
 	if s.Stamping.Stamp != nil {
 		s.Stamping.Stamp(b.Rows, b.Times)
+	}
+	if i := record.CheckTimes(b.Times); i >= 0 {
+		s.env.Cursor.Row = int32(i)
+		return timeError(b.Times[i])
 	}
 	if o.gen != nil {
 		for i := range b.Rows {
@@ -472,12 +478,18 @@ func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) {
 		if w := o.gen.OnPeriodic(); w != watermark.None {
 			s.note(o.mark.Advance(w))
 		}
-		return
+		return nil
 	}
 	for _, t := range b.Times {
 		o.max = max(o.max, t)
 	}
 	s.note(o.mark.Observe(o.max))
+	return nil
+}
+
+// timeError says that t cannot be the event time of a record.
+func timeError(t int64) error {
+	return fmt.Errorf("event time %d is more than a million years from 1970: it is meant to be in milliseconds", t)
 }
 
 // Advance implements [Operator]: a source's event time is its own.

@@ -198,15 +198,23 @@ type FlatMap[T, U any] struct {
 	F   func(T, func(U))
 	Ref func(*T, func(U))
 
-	out  Emitter[U]
-	at   int64
-	emit func(U)
+	out      Emitter[U]
+	at       int64
+	row      int32
+	rowTimes []int64
+	emit     func(U)
 }
 
 // Open implements [Operator].
 func (f *FlatMap[T, U]) Open(env *Env) error {
 	f.out.Open(env)
-	f.emit = func(v U) { f.out.Emit(v, f.at) }
+	f.emit = func(v U) {
+		f.out.Emit(v, f.at)
+		if len(f.out.batch.Rows) == 1 { // a full batch has run other operators' code
+			cur := f.env.Cursor
+			cur.Op, cur.Base, cur.Row, cur.Times = f.env.Name, f.count, f.row, f.rowTimes
+		}
+	}
 	return f.Plain.Open(env)
 }
 
@@ -220,10 +228,11 @@ func (f *FlatMap[T, U]) Connect(_ int, r any) { f.out.Connect(r) }
 func (f *FlatMap[T, U]) Receive(b *record.Batch[T]) error {
 	live := b.Live()
 	cur := f.enter(b.Times)
+	f.rowTimes = b.Times
 	for _, i := range live {
 		// A full output batch may have run other operators' code.
 		cur.Op, cur.Row = f.env.Name, i
-		f.at = b.Times[i]
+		f.at, f.row = b.Times[i], i
 		if f.Ref != nil {
 			f.Ref(&b.Rows[i], f.emit)
 		} else {
@@ -294,6 +303,7 @@ type Timestamps[T any] struct {
 
 	out    Output[T]
 	view   record.Batch[T]
+	dense  *record.Batch[T] // live rows of a batch with a selection
 	times  []int64
 	split  *watermark.Split
 	splits *watermark.Splits
@@ -325,7 +335,17 @@ func (t *Timestamps[T]) EventTime() int64 { return t.event }
 // Receive implements [Receiver].
 func (t *Timestamps[T]) Receive(b *record.Batch[T]) error {
 	v := &t.view
-	b.View(v, b.Sel)
+	if b.Sel != nil { // the user's function is for live rows only
+		if t.dense == nil {
+			t.dense = record.New[T](t.env.BatchSize)
+		}
+		t.dense.Reset()
+		for _, i := range b.Sel {
+			t.dense.Append(b.Rows[i], b.Times[i])
+		}
+		b = t.dense
+	}
+	b.View(v, nil)
 	if cap(t.times) < len(b.Times) {
 		t.times = make([]int64, cap(b.Times))
 	}
@@ -334,6 +354,10 @@ func (t *Timestamps[T]) Receive(b *record.Batch[T]) error {
 	cur := t.enter(b.Times)
 	if t.Stamping.Stamp != nil {
 		t.Stamping.Stamp(v.Rows, v.Times)
+	}
+	if i := record.CheckTimes(v.Times); i >= 0 {
+		cur.Row = int32(i)
+		return timeError(v.Times[i])
 	}
 	if t.gen != nil {
 		for _, i := range v.Live() {

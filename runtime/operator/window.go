@@ -60,13 +60,12 @@ const (
 
 // Assigner says which windows a record belongs to. Lengths are milliseconds.
 type Assigner struct {
-	Kind         WindowKind
-	Size, Slide  int64
-	Offset       int64
-	Gap          int64
-	Processing   bool // by processing time
-	EndsWithJob  bool // a global window that fires when all input has ended
-	gapPerRecord bool
+	Kind        WindowKind
+	Size, Slide int64
+	Offset      int64
+	Gap         int64
+	Processing  bool // by processing time
+	EndsWithJob bool // a global window that fires when all input has ended
 }
 
 // floor is the largest multiple of step, moved by offset, that is not above

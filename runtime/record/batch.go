@@ -18,6 +18,21 @@ const SizeMax = 4096
 // NoTime is the event time of a record that has none.
 const NoTime int64 = math.MinInt64
 
+// TimeMax bounds the event times that records may have, in milliseconds to
+// either side of the epoch: about a million years. What is beyond is a mistake
+// of units, and windows of it could not be told apart.
+const TimeMax int64 = 1 << 55
+
+// CheckTimes returns the index of the first time that is out of bounds, or -1.
+func CheckTimes(times []int64) int {
+	for i, t := range times {
+		if (t > TimeMax || t < -TimeMax) && t != NoTime {
+			return i
+		}
+	}
+	return -1
+}
+
 // identity selects every row; Batch.Live hands out prefixes of it.
 var identity = func() (s [SizeMax]int32) {
 	for i := range s {
@@ -120,13 +135,12 @@ func (b *Batch[T]) SelBuffer() []int32 {
 	return b.selBuf[:0]
 }
 
-// Swap exchanges the contents of b and o, so that rows change hands without
-// being copied. Home stays with each batch. Neither may be Shared.
+// Swap exchanges the rows of b and o with their times and selections, so that
+// they change hands without being copied. Home, words and keys stay with each
+// batch: they belong to the link whose pool it is from. Neither may be Shared.
 func (b *Batch[T]) Swap(o *Batch[T]) {
 	b.Rows, o.Rows = o.Rows, b.Rows
 	b.Times, o.Times = o.Times, b.Times
-	b.Words, o.Words = o.Words, b.Words
-	b.Keys, o.Keys = o.Keys, b.Keys
 	if b.Sel != nil || o.Sel != nil {
 		bs, os := b.Sel, o.Sel
 		b.Sel, o.Sel = nil, nil

@@ -42,7 +42,6 @@ type Task struct {
 	now      int64
 	queue    []exchange.Message // taken from the inbox, not yet handled
 	next     int
-	spare    []exchange.Message
 	held     [][]exchange.Message // by channel: messages an operator did not want yet
 	holding  int
 	channels []channel
@@ -53,7 +52,6 @@ type Task struct {
 	posted  atomic.Bool
 	records atomic.Int64
 	mark    atomic.Int64
-	blocked atomic.Bool
 }
 
 // node is one operator of the chain, in an order in which every operator comes
@@ -655,7 +653,7 @@ func (t *Task) guard(f func() error) (err error) {
 		}
 		c := t.env.Cursor
 		if c.Op == "" {
-			err = fmt.Errorf("task %s: bug in the engine: %v\n%s", t.name, p, debug.Stack())
+			err = fmt.Errorf("task %s: panic in a key, partitioner or connector function, or a bug in the engine: %v\n%s", t.name, p, debug.Stack())
 			return
 		}
 		cause, ok := p.(error)
