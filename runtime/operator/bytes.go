@@ -30,3 +30,10 @@ func takeCount(src []byte) (int, []byte, error) {
 	}
 	return int(n), src[w:], nil
 }
+
+// maxEmpty is how many values that take no bytes are believed to be in one
+// place, so that a corrupt number does not make a restore go on for ever.
+const maxEmpty = 1 << 20
+
+// tooMany reports whether src cannot be n values.
+func tooMany(n uint64, src []byte) bool { return n > uint64(len(src)) && n > maxEmpty }

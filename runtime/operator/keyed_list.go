@@ -150,7 +150,7 @@ func restoreLists[K comparable, V any](k *Keyed[K], p Piece, c *codec.Codec[V], 
 			return err
 		}
 		n, w := binary.Uvarint(r.src)
-		if w <= 0 {
+		if w <= 0 || tooMany(n, r.src[w:]) {
 			return fmt.Errorf("list of key %v: length: %w", key, codec.ErrCorrupt)
 		}
 		r.src = r.src[w:]

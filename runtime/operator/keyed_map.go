@@ -200,7 +200,7 @@ func restoreMaps[K comparable, MK, V any](k *Keyed[K], p Piece, keys *codec.Code
 			return err
 		}
 		n, w := binary.Uvarint(r.src)
-		if w <= 0 {
+		if w <= 0 || tooMany(n, r.src[w:]) {
 			return fmt.Errorf("map of key %v: length: %w", key, codec.ErrCorrupt)
 		}
 		r.src = r.src[w:]

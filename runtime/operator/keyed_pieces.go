@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/millrace/millrace/runtime/codec"
+	"github.com/millrace/millrace/state/keygroup"
 )
 
 // The bytes of a piece of keyed state are a byte of flags, then the entries of
@@ -167,7 +168,11 @@ func (r *reading[K]) key() (word uint64, key K, err error) {
 	if r.src, err = r.k.keys.DecodeOwned(r.src, &key); err != nil {
 		return 0, key, fmt.Errorf("key: %w", err)
 	}
-	return r.k.hasher.One(&key), key, nil
+	word = r.k.hasher.One(&key)
+	if !r.k.groups.Contains(keygroup.Of(word)) {
+		return 0, key, fmt.Errorf("key %v is not of this subtask: %w", key, codec.ErrCorrupt)
+	}
+	return word, key, nil
 }
 
 // stamp reads the time of last access; where the piece has none it is the time

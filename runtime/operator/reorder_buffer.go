@@ -176,7 +176,7 @@ func (s *timedRows[K, T]) restoreMoment(r *reading[K], d decoder[T], word uint64
 	}
 	r.src = src
 	n, w := binary.Uvarint(r.src)
-	if w <= 0 || n == 0 || n > math.MaxInt32 {
+	if w <= 0 || n == 0 || n > math.MaxInt32 || tooMany(n, r.src[w:]) {
 		return fmt.Errorf("number of rows: %w", codec.ErrCorrupt)
 	}
 	r.src = r.src[w:]

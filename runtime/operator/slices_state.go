@@ -7,6 +7,7 @@ import (
 
 	"github.com/millrace/millrace/runtime/codec"
 	"github.com/millrace/millrace/runtime/watermark"
+	"github.com/millrace/millrace/state/keygroup"
 	"github.com/millrace/millrace/state/table"
 )
 
@@ -136,21 +137,23 @@ func (o *Slices[K, In, Acc, R]) Restore(pieces []Piece) error {
 			}
 			through[p.Group-o.groups.Start] = r.int64()
 			for r.err == nil && len(r.src) > 0 {
-				start := r.int64()
-				_, end, _ := o.Windows.slice(start)
-				if o.Windows.Kind == GlobalWindows {
-					end = math.MaxInt64
+				start, n := r.int64(), r.uint32()
+				first, end, ok := o.Windows.slice(start)
+				if r.err == nil && (!ok || first != start || n == 0) {
+					r.err = fmt.Errorf("%w: no slice of these windows begins at %s", codec.ErrCorrupt, FormatMillis(start))
+				}
+				if r.err != nil {
+					break
 				}
 				s := o.sliceAt(start, end)
-				for n := r.uint32(); n > 0 && r.err == nil; n-- {
-					var k K
-					r.err = r.take(func(src []byte) ([]byte, error) { return o.keys.DecodeOwned(src, &k) })
+				for ; n > 0; n-- {
+					k, word := readKey(&r, o.keys, o.hasher, o.groups)
 					if r.err != nil {
 						break
 					}
 					var acc Acc
 					r.err = r.take(func(src []byte) ([]byte, error) { return o.accs.DecodeOwned(src, &acc) })
-					v, created := s.t.Upsert(o.hasher.One(&k), k)
+					v, created := s.t.Upsert(word, k)
 					if created || o.Agg.Merge == nil {
 						*v = acc
 						continue
@@ -206,6 +209,18 @@ func (r *stateReader) bytes(n int) []byte {
 	b := r.src[:n]
 	r.src = r.src[n:]
 	return b
+}
+
+// readKey reads a key, which must be of groups, and its hash word.
+func readKey[K comparable](r *stateReader, keys *codec.Codec[K], hasher *keygroup.Hasher[K], groups keygroup.Range) (k K, word uint64) {
+	if r.take(func(src []byte) ([]byte, error) { return keys.DecodeOwned(src, &k) }) != nil {
+		return k, 0
+	}
+	word = hasher.One(&k)
+	if !groups.Contains(keygroup.Of(word)) {
+		r.err = fmt.Errorf("%w: key %v is not of this subtask", codec.ErrCorrupt, k)
+	}
+	return k, word
 }
 
 func (r *stateReader) int64() int64   { return int64(binary.LittleEndian.Uint64(r.bytes(8))) }

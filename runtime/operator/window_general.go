@@ -417,6 +417,9 @@ func (o *Windowed[K, In, Acc, R]) setTimer(processing bool, at int64) {
 }
 
 func (o *Windowed[K, In, Acc, R]) deleteTimer(processing bool, at int64) {
+	if processing == o.Windows.Processing && at == o.cleanup(o.Window) && at != math.MaxInt64 {
+		return // the window is cleaned up by it
+	}
 	o.timers(processing).remove(o.Global.Word, o.key, at)
 }
 
@@ -432,11 +435,15 @@ func (o *Windowed[K, In, Acc, R]) kept(i int) any {
 	return nil
 }
 
+func (o *Windowed[K, In, Acc, R]) forget(i int) {
+	o.marks.Delete(mix(o.Global.Word, o.key.Start, o.key.End+int64(i)), keptKey[K]{o.key, i})
+}
+
 // clear removes everything kept for the window in effect.
 func (o *Windowed[K, In, Acc, R]) clear(row *winRow[Acc], word uint64, k winKey[K]) {
 	o.ask(row, func() TriggerResult { o.Trigger.Clear(&o.ctx, o.Window); return Continue })
 	for i := range o.needs.Records {
-		o.marks.Delete(mix(o.Global.Word, o.key.Start, o.key.End+int64(i)), keptKey[K]{o.key, i})
+		o.forget(i)
 	}
 	if o.Cleared != nil {
 		o.env.Cursor.Op = o.env.Name
@@ -606,7 +613,7 @@ func (o *Windowed[K, In, Acc, R]) merge(w, home Window, joined []span) {
 		o.ctx.merged = append(o.ctx.merged, row.cells)
 		o.ask(row, func() TriggerResult { o.Trigger.Clear(&o.ctx, x.Window); return Continue })
 		if at := o.cleanup(x.Window); at != math.MaxInt64 {
-			o.deleteTimer(o.Windows.Processing, at)
+			o.timers(o.Windows.Processing).remove(o.Global.Word, o.key, at)
 		}
 		if row.has {
 			if sum.has {

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math"
@@ -313,11 +314,14 @@ func (o *Sessions[K, In, Acc, R]) Restore(pieces []Piece) error {
 }
 
 func (o *Sessions[K, In, Acc, R]) restore(r *stateReader) {
-	var k K
-	r.decode(func(src []byte) ([]byte, error) { return o.keys.DecodeOwned(src, &k) })
+	k, word := readKey(r, o.keys, o.hasher, o.groups)
 	var row sessionRow[Acc]
 	next := int64(math.MaxInt64)
-	for n := r.int64(); n >= 0 && r.err == nil; n-- {
+	n := r.int64()
+	if n < 0 {
+		r.err = cmp.Or(r.err, fmt.Errorf("%w: %d sessions", codec.ErrCorrupt, n))
+	}
+	for ; n >= 0 && r.err == nil; n-- {
 		s := session[Acc]{start: r.int64(), end: r.int64()}
 		r.decode(func(src []byte) ([]byte, error) { return o.accs.DecodeOwned(src, &s.acc) })
 		next = min(next, s.end-1)
@@ -330,7 +334,6 @@ func (o *Sessions[K, In, Acc, R]) restore(r *stateReader) {
 	if r.err != nil {
 		return
 	}
-	word := o.hasher.One(&k)
 	at, _ := o.rows.Upsert(word, k)
 	*at = row
 	at.timer = next

@@ -66,9 +66,9 @@ func (o *Windowed[K, In, Acc, R]) putKey(dst []byte, k *winKey[K]) []byte {
 }
 
 func (o *Windowed[K, In, Acc, R]) readKey(r *stateReader) (k winKey[K], word uint64) {
-	r.decode(func(src []byte) ([]byte, error) { return o.keys.DecodeOwned(src, &k.Key) })
+	k.Key, word = readKey(r, o.keys, o.hasher, o.groups)
 	k.Start, k.End = r.int64(), r.int64()
-	return k, o.hasher.One(&k.Key)
+	return k, word
 }
 
 // Snapshot implements [Stateful].
@@ -194,14 +194,13 @@ func (o *Windowed[K, In, Acc, R]) restoreOne(state string, r *stateReader) {
 			*at = row
 		}
 	case stateSpans:
-		var k K
-		r.decode(func(src []byte) ([]byte, error) { return o.keys.DecodeOwned(src, &k) })
+		k, word := readKey(r, o.keys, o.hasher, o.groups)
 		var s []span
 		for n := r.int64(); n > 0 && r.err == nil; n-- {
 			s = append(s, span{Window{r.int64(), r.int64()}, Window{r.int64(), r.int64()}})
 		}
 		if r.err == nil {
-			at, _ := o.spans.Upsert(o.hasher.One(&k), k)
+			at, _ := o.spans.Upsert(word, k)
 			*at = s
 		}
 	case stateMarks:
@@ -307,14 +306,15 @@ func (v *WindowValue[K, V]) restore(p Piece) error {
 	r := &stateReader{src: p.Data}
 	for len(r.src) > 0 {
 		var k winKey[K]
+		var word uint64
 		var x V
-		r.decode(func(src []byte) ([]byte, error) { return v.scope.keys.DecodeOwned(src, &k.Key) })
+		k.Key, word = readKey(r, v.scope.keys, v.scope.hasher, v.scope.groups)
 		k.Start, k.End = r.int64(), r.int64()
 		r.decode(func(src []byte) ([]byte, error) { return v.code.DecodeOwned(src, &x) })
 		if r.err != nil {
 			return fmt.Errorf("state %s: key group %d: %w", p.State, p.Group, r.err)
 		}
-		at, _ := v.t.Upsert(mix(v.scope.hasher.One(&k.Key), k.Start, k.End), k)
+		at, _ := v.t.Upsert(mix(word, k.Start, k.End), k)
 		*at = x
 	}
 	return nil

@@ -65,6 +65,7 @@ type triggerHost interface {
 	deleteTimer(processing bool, at int64)
 	keep(i int, rec any)
 	kept(i int) any
+	forget(i int)
 }
 
 // Cell is number i of the trigger for this key and window, to be read and
@@ -96,6 +97,19 @@ func (c *TriggerContext) Keep(i int, rec any) { c.host.keep(c.record+i, rec) }
 
 // Kept is a pointer to record i, or nil. It must not be written to.
 func (c *TriggerContext) Kept(i int) any { return c.host.kept(c.record + i) }
+
+// reset makes the trigger behind before one that has seen nothing.
+func (c *TriggerContext) reset(before TriggerNeeds, t Trigger, w Window) {
+	c.Within(before, func() TriggerResult {
+		t.Clear(c, w)
+		n := t.Needs()
+		clear(c.cells[c.base : c.base+n.Cells])
+		for i := range n.Records {
+			c.host.forget(c.record + i)
+		}
+		return Continue
+	})
+}
 
 // Within calls f as for a trigger inside the one that is called, whose cells
 // and records lie behind those of before.
@@ -164,7 +178,10 @@ func (ProcessingTimeTrigger) OnEventTime(*TriggerContext, int64, Window) Trigger
 
 // OnProcessingTime implements [Trigger].
 func (ProcessingTimeTrigger) OnProcessingTime(_ *TriggerContext, at int64, w Window) TriggerResult {
-	return Fire
+	if at == w.MaxTimestamp() {
+		return Fire
+	}
+	return Continue
 }
 
 // OnMerge implements [Trigger].

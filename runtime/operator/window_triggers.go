@@ -63,6 +63,9 @@ func (t ContinuousTrigger) set(c *TriggerContext, at int64) {
 func (t ContinuousTrigger) next(c *TriggerContext, at int64, w Window) {
 	r := at % t.Interval
 	next := min(at-r+t.Interval, w.MaxTimestamp())
+	if !t.Processing && c.Watermark == math.MaxInt64 && w.EndMillis == math.MaxInt64 {
+		next = math.MaxInt64 // event time is over: there is no multiple of it to come
+	}
 	*c.Cell(0), *c.Cell(1) = next, 1
 	t.set(c, next)
 }
@@ -89,6 +92,7 @@ func (t ContinuousTrigger) OnEventTime(c *TriggerContext, at int64, w Window) Tr
 		return Continue
 	}
 	if at == w.MaxTimestamp() {
+		*c.Cell(0), *c.Cell(1) = 0, 0
 		return Fire
 	}
 	return t.fired(c, at, w)
@@ -215,7 +219,7 @@ func (t TimeoutTrigger) disarm(c *TriggerContext) {
 func (t TimeoutTrigger) OnElement(c *TriggerContext, rec any, at int64, w Window) TriggerResult {
 	r := c.Within(timeoutCells, func() TriggerResult { return t.Inner.OnElement(c, rec, at, w) })
 	if r&Fire != 0 {
-		t.Clear(c, w)
+		t.startOver(c, w)
 		return r
 	}
 	if *c.Cell(1) != 0 && t.Reset {
@@ -232,21 +236,33 @@ func (t TimeoutTrigger) OnElement(c *TriggerContext, rec any, at int64, w Window
 func (t TimeoutTrigger) OnEventTime(c *TriggerContext, at int64, w Window) TriggerResult {
 	r := c.Within(timeoutCells, func() TriggerResult { return t.Inner.OnEventTime(c, at, w) })
 	if r&Fire != 0 {
-		t.Clear(c, w)
+		t.startOver(c, w)
 	}
 	return r
 }
 
 // OnProcessingTime implements [Trigger].
 func (t TimeoutTrigger) OnProcessingTime(c *TriggerContext, at int64, w Window) TriggerResult {
-	if *c.Cell(1) == 0 || *c.Cell(0) != at {
-		return c.Within(timeoutCells, func() TriggerResult { return t.Inner.OnProcessingTime(c, at, w) })
+	// The timer may be Inner's as well.
+	r := c.Within(timeoutCells, func() TriggerResult { return t.Inner.OnProcessingTime(c, at, w) })
+	over := *c.Cell(1) != 0 && *c.Cell(0) == at
+	if over {
+		*c.Cell(0), *c.Cell(1) = 0, 0
+		if t.ClearInner {
+			t.startOver(c, w)
+		}
+		return r | Fire
 	}
-	*c.Cell(0), *c.Cell(1) = 0, 0
-	if t.ClearInner {
-		t.Clear(c, w)
+	if r&Fire != 0 {
+		t.startOver(c, w)
 	}
-	return Fire
+	return r
+}
+
+// startOver makes the trigger one that has seen no record.
+func (t TimeoutTrigger) startOver(c *TriggerContext, w Window) {
+	t.disarm(c)
+	c.reset(timeoutCells, t.Inner, w)
 }
 
 // OnMerge implements [Trigger].
@@ -339,12 +355,23 @@ func (t CompositeTrigger) OnProcessingTime(c *TriggerContext, at int64, w Window
 func (t CompositeTrigger) OnMerge(c *TriggerContext, w Window) {
 	c.Merged(0, func(n int64) { *c.Cell(0) |= n })
 	c.Merged(1, func(n int64) { *c.Cell(1) |= n })
-	t.each(c, func(x Trigger) TriggerResult { x.OnMerge(c, w); return Continue })
+	t.inside(c, func(x Trigger) { x.OnMerge(c, w) })
 }
 
 // Clear implements [Trigger].
 func (t CompositeTrigger) Clear(c *TriggerContext, w Window) {
-	t.each(c, func(x Trigger) TriggerResult { x.Clear(c, w); return Continue })
+	t.inside(c, func(x Trigger) { x.Clear(c, w) })
+}
+
+// inside calls f for each of the triggers, whatever they have wanted before.
+func (t CompositeTrigger) inside(c *TriggerContext, f func(Trigger)) {
+	before := compositeCells
+	for _, x := range t.Of {
+		c.Within(before, func() TriggerResult { f(x); return Continue })
+		n := x.Needs()
+		before.Cells += n.Cells
+		before.Records += n.Records
+	}
 }
 
 // Needs implements [Trigger].
