@@ -135,13 +135,7 @@ func (e Edge) Producers(to, producers, consumers int) int {
 	case e.Route == Global && to > 0:
 		return 0
 	case e.Route == Rescale:
-		n := 0
-		for p := range producers {
-			if p*consumers/producers == to {
-				n++
-			}
-		}
-		return n
+		return e.Place(producers, to, producers, consumers) // as many as come before the end
 	}
 	return producers
 }

@@ -266,7 +266,7 @@ func (s *Source[T, B]) note(c watermark.Change) {
 
 // Held implements [Poller].
 func (s *Source[T, B]) Held(held bool) {
-	now := time.Unix(0, s.env.Clock.Now())
+	now := timeOf(s.env)
 	if held {
 		s.splits.Block(now)
 	} else {
