@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -78,7 +79,7 @@ type sourceStep[T any] struct {
 }
 
 func (s *sourceStep[T]) prepare(ctx context.Context, parallelism int) (func() operator.Operator, error) {
-	splits, err := s.src.Splits(ctx, parallelism)
+	splits, bounded, err := s.list(ctx, parallelism)
 	if err != nil {
 		return nil, fmt.Errorf("list splits: %w", err)
 	}
@@ -91,7 +92,7 @@ func (s *sourceStep[T]) prepare(ctx context.Context, parallelism int) (func() op
 		seen[sp.ID] = true
 		list = append(list, operator.Split{ID: sp.ID, Data: sp.Data})
 	}
-	enum := operator.NewEnumerator(list, s.src.Bounded(), parallelism)
+	enum := operator.NewEnumerator(list, bounded, parallelism)
 	return func() operator.Operator {
 		return &operator.Source[T, BadRecord]{Enumerator: enum, Stamping: s.stamping,
 			Open_: func(ctx context.Context, sp operator.Split) (operator.SplitReader[T, BadRecord], error) {
@@ -103,6 +104,18 @@ func (s *sourceStep[T]) prepare(ctx context.Context, parallelism int) (func() op
 				return &splitReader[T]{r: r, inline: inline, id: s.id}, nil
 			}}
 	}, nil
+}
+
+// list asks the source for its splits. No task runs yet that could make an error
+// of a panic.
+func (s *sourceStep[T]) list(ctx context.Context, parallelism int) (splits []Split, bounded bool, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	splits, err = s.src.Splits(ctx, parallelism)
+	return splits, s.src.Bounded(), err
 }
 
 // splitReader makes a user's Reader one of the engine's.

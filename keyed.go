@@ -17,7 +17,7 @@ type KeyedStream[K comparable, T any] struct {
 }
 
 // keyBy makes a keyed stream out of a function that takes a batch's keys.
-func keyBy[K comparable, T any](s Stream[T], keys func(*record.Batch[T], []int32, []K) []K) KeyedStream[K, T] {
+func keyBy[K comparable, T any](s Stream[T], keys func(*record.Cursor, *record.Batch[T], []int32, []K) []K) KeyedStream[K, T] {
 	checkKey[K](s.job, "KeyBy")
 	return KeyedStream[K, T]{s.routed(graph.Keyed, func(w exchange.Wiring) (exchange.Output, error) {
 		h, err := keygroup.NewHasher[K](w.MaxParallelism, keygroup.Options{})

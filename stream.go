@@ -1,10 +1,8 @@
 package millrace
 
 import (
-	"fmt"
-	"time"
-
 	"context"
+	"time"
 
 	"github.com/millrace/millrace/engine/graph"
 	"github.com/millrace/millrace/runtime/exchange"
@@ -302,14 +300,16 @@ func (s Stream[T]) Timestamps(t Timestamps[T]) Stream[T] {
 	st := operator.Stamping[T]{Strategy: watermark.BoundedOutOfOrderness(t.MaxDelay), Idleness: watermark.DefaultIdleness()}
 	switch {
 	case t.At != nil:
-		st.Stamp = func(rows []T, times []int64) {
+		st.Stamp = func(cur *record.Cursor, rows []T, times []int64) {
 			for i := range rows {
+				cur.Row = int32(i)
 				times[i] = t.At(rows[i]).UnixMilli()
 			}
 		}
 	case t.AtMillis != nil:
-		st.Stamp = func(rows []T, times []int64) {
+		st.Stamp = func(cur *record.Cursor, rows []T, times []int64) {
 			for i := range rows {
+				cur.Row = int32(i)
 				times[i] = t.AtMillis(&rows[i])
 			}
 		}
@@ -380,11 +380,7 @@ func (j *Job) mainConsumers(n *graph.Node) (c int) {
 func (s Stream[T]) To(id string, sink Sink[T]) StreamSink {
 	n := s.then("", id, func() operator.Operator {
 		return &operator.Sink[T]{OpenWriter: func(ctx context.Context, env *operator.Env) (operator.RecordWriter[T], error) {
-			w, err := sink.OpenWriter(ctx, Subtask{Job: env.Job, Operator: env.UID, Index: env.Index, Of: env.Parallelism})
-			if err != nil {
-				return nil, fmt.Errorf("open writer: %w", err)
-			}
-			return w, nil
+			return sink.OpenWriter(ctx, Subtask{Job: env.Job, Operator: env.UID, Index: env.Index, Of: env.Parallelism})
 		}}
 	})
 	n.Sink = true
@@ -426,8 +422,9 @@ func (s StreamSink) DisableChaining() StreamSink {
 // what follows. K must consist of booleans, numbers, strings, and arrays and
 // structs of these.
 func (s Stream[T]) KeyBy[K comparable](key func(T) K) KeyedStream[K, T] {
-	return keyBy(s, func(b *record.Batch[T], live []int32, dst []K) []K {
+	return keyBy(s, func(cur *record.Cursor, b *record.Batch[T], live []int32, dst []K) []K {
 		for _, i := range live {
+			cur.Row = i
 			dst = append(dst, key(b.Rows[i]))
 		}
 		return dst
@@ -436,8 +433,9 @@ func (s Stream[T]) KeyBy[K comparable](key func(T) K) KeyedStream[K, T] {
 
 // KeyByRef is [Stream.KeyBy] by reference; key must not change the record.
 func (s Stream[T]) KeyByRef[K comparable](key func(*T) K) KeyedStream[K, T] {
-	return keyBy(s, func(b *record.Batch[T], live []int32, dst []K) []K {
+	return keyBy(s, func(cur *record.Cursor, b *record.Batch[T], live []int32, dst []K) []K {
 		for _, i := range live {
+			cur.Row = i
 			dst = append(dst, key(&b.Rows[i]))
 		}
 		return dst

@@ -194,7 +194,7 @@ func (k KeyedStream[K, T]) Window[_ lazy](w Windows) WindowedStream[K, T] {
 
 // WindowAll assigns windows over the whole stream, in a single subtask.
 func (s Stream[T]) WindowAll[_ lazy](w Windows) WindowedStream[struct{}, T] {
-	x := keyBy(s, func(_ *record.Batch[T], live []int32, dst []struct{}) []struct{} {
+	x := keyBy(s, func(_ *record.Cursor, _ *record.Batch[T], live []int32, dst []struct{}) []struct{} {
 		return append(dst, make([]struct{}, len(live))...)
 	}).Window(w)
 	x.all = true

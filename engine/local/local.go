@@ -188,7 +188,8 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 				}
 				for _, o := range outs[n.ID] {
 					cc := x.plan.ChainOf(o.consumer.ID)
-					w := exchange.Wiring{BatchSize: x.opts.BatchSize, Wake: task.Waker(wakes[ti]), Index: sub, MaxParallelism: cc.MaxParallelism}
+					w := exchange.Wiring{BatchSize: x.opts.BatchSize, Wake: task.Waker(wakes[ti]), Index: sub, MaxParallelism: cc.MaxParallelism,
+						Cursor: cursor, Consumer: o.consumer.Label()}
 					for _, to := range o.edge.Targets(sub, c.Parallelism, cc.Parallelism) {
 						place := o.edge.Place(sub, to, c.Parallelism, cc.Parallelism)
 						w.Targets = append(w.Targets, exchange.Target{

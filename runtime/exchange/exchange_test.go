@@ -56,7 +56,7 @@ func keyedBy(t *testing.T, w Wiring) *Keyed[int64, int64] {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return NewKeyed(w, h, func(b *record.Batch[int64], live []int32, dst []int64) []int64 {
+	return NewKeyed(w, h, func(_ *record.Cursor, b *record.Batch[int64], live []int32, dst []int64) []int64 {
 		for _, i := range live {
 			dst = append(dst, b.Rows[i]%10)
 		}

@@ -19,13 +19,49 @@ type Wiring struct {
 	Index int
 	// MaxParallelism is the number of key groups of the consumer.
 	MaxParallelism int
+	// Cursor is the producing task's; the functions of users that choose a
+	// row's way are called with it pointed at them.
+	Cursor *record.Cursor
+	// Consumer is how errors of these functions call the operator that the
+	// output leads to.
+	Consumer string
+}
+
+// asked is what outputs that ask a function of the user have in common.
+type asked struct {
+	cur   *record.Cursor
+	what  string
+	name  string
+	count int64 // rows before the current batch
+}
+
+func (w *Wiring) asks(what string) asked {
+	cur := w.Cursor
+	if cur == nil {
+		cur = new(record.Cursor)
+	}
+	return asked{cur: cur, what: what, name: w.Consumer}
+}
+
+// enter points the cursor at the function.
+func (a *asked) enter(times []int64) *record.Cursor {
+	c := a.cur
+	c.Op, c.What, c.Base, c.Row, c.Times = a.name, a.what, a.count, 0, times
+	return c
+}
+
+// leave ends n calls.
+func (a *asked) leave(n int) {
+	a.cur.Op, a.cur.What = "", ""
+	a.count += int64(n)
 }
 
 // Keyed routes each row to the subtask that owns its key's group. Keys and hash
 // words travel with the batch.
 type Keyed[K comparable, T any] struct {
 	links[T]
-	keys   func(b *record.Batch[T], live []int32, dst []K) []K
+	asked
+	keys   func(cur *record.Cursor, b *record.Batch[T], live []int32, dst []K) []K
 	hasher *keygroup.Hasher[K]
 	owner  []uint16 // by key group: index of the target
 	lanes  []lane[K, T]
@@ -46,9 +82,9 @@ type lane[K comparable, T any] struct {
 }
 
 // NewKeyed returns an output that takes each row's key with keys, which appends
-// the keys of the live rows.
-func NewKeyed[K comparable, T any](w Wiring, hasher *keygroup.Hasher[K], keys func(b *record.Batch[T], live []int32, dst []K) []K) *Keyed[K, T] {
-	k := &Keyed[K, T]{keys: keys, hasher: hasher, owner: make([]uint16, w.MaxParallelism), lanes: make([]lane[K, T], len(w.Targets))}
+// the keys of the live rows and keeps cur at the row it asks the user for.
+func NewKeyed[K comparable, T any](w Wiring, hasher *keygroup.Hasher[K], keys func(cur *record.Cursor, b *record.Batch[T], live []int32, dst []K) []K) *Keyed[K, T] {
+	k := &Keyed[K, T]{asked: w.asks("key of"), keys: keys, hasher: hasher, owner: make([]uint16, w.MaxParallelism), lanes: make([]lane[K, T], len(w.Targets))}
 	for g := range k.owner {
 		k.owner[g] = uint16(keygroup.Owner(g, len(w.Targets), w.MaxParallelism))
 	}
@@ -66,15 +102,18 @@ func (k *Keyed[K, T]) Receive(b *record.Batch[T]) error {
 	if len(live) == 0 {
 		return nil
 	}
-	k.buf = k.keys(b, live, k.buf[:0])
+	cur := k.enter(b.Times)
+	k.buf = k.keys(cur, b, live, k.buf[:0])
 	keys := k.buf[:len(live)]
 	if k.hasher.MayBeNaN() {
 		for i := range keys {
 			if k.hasher.HasNaN(&keys[i]) {
+				cur.Row = live[i]
 				return fmt.Errorf("key %v of record %+v holds NaN, which equals nothing, not even itself: map it to a number first", keys[i], b.Rows[live[i]])
 			}
 		}
 	}
+	k.leave(len(live))
 	k.words = k.hasher.Batch(keys, k.words[:0])
 	words := k.words[:len(live)]
 	if len(k.links) == 1 {
@@ -267,13 +306,14 @@ func (r *Broadcast[T]) Receive(b *record.Batch[T]) error {
 // Custom routes each row to the target that a function names.
 type Custom[T any] struct {
 	links[T]
+	asked
 	route func(row *T, targets int) int
 }
 
 // NewCustom returns an output that asks route for the index of each row's
 // target; an index out of range is an error.
 func NewCustom[T any](w Wiring, route func(row *T, targets int) int) *Custom[T] {
-	return &Custom[T]{links: newLinks[T](w.Targets, w.BatchSize, w.Wake, nil), route: route}
+	return &Custom[T]{asked: w.asks("target of"), links: newLinks[T](w.Targets, w.BatchSize, w.Wake, nil), route: route}
 }
 
 // NewShuffle returns an output that sends each row to a random target; the
@@ -286,7 +326,9 @@ func NewShuffle[T any](w Wiring) *Custom[T] {
 // Receive implements operator.Receiver.
 func (r *Custom[T]) Receive(b *record.Batch[T]) error {
 	n := len(r.links)
+	cur := r.enter(b.Times)
 	for _, i := range b.Live() {
+		cur.Row = i
 		to := r.route(&b.Rows[i], n)
 		if uint(to) >= uint(n) {
 			return fmt.Errorf("partitioner sent record %+v to subtask %d of %d", b.Rows[i], to, n)
@@ -298,5 +340,6 @@ func (r *Custom[T]) Receive(b *record.Batch[T]) error {
 			l.send()
 		}
 	}
+	r.leave(b.Len())
 	return nil
 }

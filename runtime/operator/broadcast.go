@@ -64,7 +64,7 @@ func endBroadcast[B, Out any](b *Broadcasts[B], f *Func[Out], input int) error {
 			t.write(false)
 		}
 	}()
-	return f.run(b.OnBroadcastEnd)
+	return f.run("OnBroadcastEnd", b.OnBroadcastEnd)
 }
 
 // BroadcastProcess is a [Process] that has a broadcast side as well: input 0 is

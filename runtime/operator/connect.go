@@ -46,9 +46,9 @@ func (p *Process2[K, L, R, Out]) Input(i int) any {
 // EndInput implements [InputEnder].
 func (p *Process2[K, L, R, Out]) EndInput(i int) error {
 	if i == 0 {
-		return p.run(p.OnLeftEnd)
+		return p.run("OnLeftEnd", p.OnLeftEnd)
 	}
-	return p.run(p.OnRightEnd)
+	return p.run("OnRightEnd", p.OnRightEnd)
 }
 
 // receiver is a Receiver made of a function: one input of several.
@@ -97,7 +97,7 @@ func (p *PlainProcess2[L, R, Out]) Input(i int) any {
 // EndInput implements [InputEnder].
 func (p *PlainProcess2[L, R, Out]) EndInput(i int) error {
 	if i == 0 {
-		return p.run(p.OnLeftEnd)
+		return p.run("OnLeftEnd", p.OnLeftEnd)
 	}
-	return p.run(p.OnRightEnd)
+	return p.run("OnRightEnd", p.OnRightEnd)
 }

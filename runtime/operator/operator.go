@@ -11,7 +11,6 @@ package operator
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 
 	"github.com/millrace/millrace/runtime/clock"
@@ -158,32 +157,17 @@ type Env struct {
 // NowMillis is the processing time in milliseconds.
 func (e *Env) NowMillis() int64 { return clock.Millis(e.Clock) }
 
-// A Cursor says which user code a task is in, so that a panic or an error can
-// be told with the operator and the record. Operators set it; the cost is a
-// store a record.
-type Cursor struct {
-	// Op is the name of the operator whose user code runs.
-	Op string
-	// Base is the number of records the operator had before this batch, Row
-	// the index of the record in the batch.
-	Base int64
-	Row  int32
-	// Time is the event time base of the batch, if known.
-	Times []int64
-	// Where is the source split being read, for a source's chain.
-	Where func() string
+// aside calls user code that belongs to no record; doing says what is called.
+// When it fails the cursor stays where it is.
+func (e *Env) aside(doing string, f func() error) error {
+	e.Cursor.Aside(e.Name, doing)
+	if err := f(); err != nil {
+		return err
+	}
+	e.Cursor.Op = ""
+	return nil
 }
 
-// Position tells the cursor's place in words.
-func (c *Cursor) Position() string {
-	s := fmt.Sprintf("record %d", c.Base+int64(c.Row)+1)
-	if int(c.Row) < len(c.Times) && c.Row >= 0 && c.Times[c.Row] != record.NoTime {
-		s += fmt.Sprintf(" (event time %s)", FormatMillis(c.Times[c.Row]))
-	}
-	if c.Where != nil {
-		if w := c.Where(); w != "" {
-			s += " of " + w
-		}
-	}
-	return s
-}
+// A Cursor says which user code a task is in; the tasks' way to tell what
+// failed. See [record.Cursor].
+type Cursor = record.Cursor

@@ -2,7 +2,6 @@ package operator
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/millrace/millrace/runtime/record"
 )
@@ -51,14 +50,21 @@ func (o *Output[T]) Send(b *record.Batch[T]) error {
 // Emitter collects the records an operator makes one at a time and sends them
 // on in batches. Its operator flushes it at the end of each call, so that no
 // record stays behind when a watermark passes.
+//
+// A batch that is full is sent on in the middle of the user's function. The
+// operators behind this one point the task's cursor at code of their own; it is
+// put back for the rest of the function.
 type Emitter[T any] struct {
 	Output[T]
-	batch *record.Batch[T]
-	err   error // first error of a flush inside Emit; reported by Flush
+	batch  *record.Batch[T]
+	cur    *Cursor // of the task
+	err    error   // first error of a flush inside Emit; reported by Flush
+	failed *Cursor // where err came from
 }
 
 // Open allocates the batch.
 func (e *Emitter[T]) Open(env *Env) {
+	e.cur = env.Cursor
 	if e.batch == nil {
 		e.batch = record.New[T](env.BatchSize)
 	}
@@ -86,31 +92,32 @@ func (e *Emitter[T]) Next(at int64) *T {
 // Pending is the number of records not sent yet.
 func (e *Emitter[T]) Pending() int { return len(e.batch.Rows) }
 
-// Flush sends what is pending and reports the first error since the last call.
+// Flush sends what is pending and reports the first error since the last call,
+// with the cursor where that error came from.
 func (e *Emitter[T]) Flush() error {
 	if len(e.batch.Rows) > 0 {
 		e.flush()
 	}
 	err := e.err
-	e.err = nil
+	if err != nil {
+		*e.cur = *e.failed
+	}
+	e.err, e.failed = nil, nil
 	return err
 }
 
 func (e *Emitter[T]) flush() {
 	b := e.batch
 	if e.Connected() && e.err == nil {
-		e.err = e.Send(b)
+		at := *e.cur
+		if e.err = e.Send(b); e.err != nil {
+			failed := *e.cur
+			e.failed = &failed
+		}
+		*e.cur = at
 	}
 	b.Reset()
 }
 
 // FormatMillis prints an event time.
-func FormatMillis(ms int64) string {
-	switch ms {
-	case record.NoTime:
-		return "none"
-	case 1<<63 - 1:
-		return "end of input"
-	}
-	return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.999Z")
-}
+func FormatMillis(ms int64) string { return record.FormatMillis(ms) }

@@ -34,7 +34,6 @@ type Func[Out any] struct {
 	sides    []side
 	parked   []parked // receivers that came before Setup declared their port
 	setup    bool     // Setup is over
-	failed   Cursor   // where a send in the middle of a handler failed
 	counters []*Counter
 	own      ownStates
 }
@@ -87,10 +86,9 @@ func (f *Func[Out]) Declaring(what string) {
 func (f *Func[Out]) open(env *Env, setup func()) error {
 	f.env, f.mark, f.At = env, watermark.None, record.NoTime
 	f.Out.Open(env)
-	cur := env.Cursor
-	cur.Op, cur.Base, cur.Row, cur.Times = env.Name, 0, 0, nil
+	env.Cursor.Aside(env.Name, "setup")
 	setup()
-	cur.Op = ""
+	env.Cursor.Op = ""
 	f.setup = true
 	if f.Out.Pending() > 0 {
 		return errors.New("setup emitted a record: only handlers can")
@@ -125,7 +123,7 @@ func (f *Func[Out]) open(env *Env, setup func()) error {
 func (f *Func[Out]) Emit(v Out) {
 	b := f.Out.batch
 	if len(b.Rows) == cap(b.Rows) {
-		f.spill()
+		f.Out.flush()
 	}
 	b.Rows = append(b.Rows, v)
 	b.Times = append(b.Times, f.At)
@@ -136,22 +134,9 @@ func (f *Func[Out]) Emit(v Out) {
 func (f *Func[Out]) Next() *Out {
 	b := f.Out.batch
 	if len(b.Rows) == cap(b.Rows) {
-		f.spill()
+		f.Out.flush()
 	}
 	return b.Next(f.At)
-}
-
-// spill sends the full batch while a handler runs. The operators behind this
-// one use the cursor, too; it is put back for the rest of the handler.
-func (f *Func[Out]) spill() {
-	cur := f.env.Cursor
-	at := *cur
-	ok := f.Out.err == nil
-	f.Out.flush()
-	if ok && f.Out.err != nil {
-		f.failed = *cur
-	}
-	*cur = at
 }
 
 // enter points the cursor at the operator's user code.
@@ -171,18 +156,15 @@ func (f *Func[Out]) leave(n int) error {
 			err = e
 		}
 	}
-	if err != nil && f.failed.Op != "" {
-		*f.env.Cursor = f.failed
-	}
 	return err
 }
 
 // run calls a handler that belongs to no record.
-func (f *Func[Out]) run(h func() error) error {
+func (f *Func[Out]) run(name string, h func() error) error {
 	if h == nil {
 		return nil
 	}
-	f.enter(nil)
+	f.env.Cursor.Aside(f.env.Name, name)
 	f.At = record.NoTime
 	if err := h(); err != nil {
 		return err
@@ -197,30 +179,22 @@ func (f *Func[Out]) Advance(wm int64) (int64, bool, error) {
 }
 
 // Finish implements [Operator].
-func (f *Func[Out]) Finish() (bool, error) { return true, f.run(f.OnFinish) }
+func (f *Func[Out]) Finish() (bool, error) { return true, f.run("OnFinish", f.OnFinish) }
 
 // Close implements [Operator].
 func (f *Func[Out]) Close() error {
 	if f.OnClose == nil || f.env == nil {
 		return nil
 	}
-	cur := f.env.Cursor
-	cur.Op, cur.Times = f.env.Name, nil
-	defer func() { cur.Op = "" }()
-	if err := f.OnClose(); err != nil {
-		return fmt.Errorf("operator %s: %w", f.env.Name, err)
-	}
-	return nil
+	return f.env.aside("OnClose", f.OnClose)
 }
 
 // Snapshot implements [Stateful] for the state that belongs to no key.
 func (f *Func[Out]) Snapshot() ([]Piece, error) {
 	if f.OnSnapshot != nil {
-		f.enter(nil)
-		if err := f.OnSnapshot(); err != nil {
+		if err := f.env.aside("OnSnapshot", f.OnSnapshot); err != nil {
 			return nil, err
 		}
-		f.env.Cursor.Op = ""
 	}
 	return f.own.snapshot(f.env.Index), nil
 }
@@ -233,11 +207,7 @@ func (f *Func[Out]) Restore(pieces []Piece) error {
 		}
 	}
 	if f.OnRestore != nil {
-		f.enter(nil)
-		if err := f.OnRestore(); err != nil {
-			return err
-		}
-		f.env.Cursor.Op = ""
+		return f.env.aside("OnRestore", f.OnRestore)
 	}
 	return nil
 }
@@ -276,11 +246,9 @@ func (f *Func[Out]) Counters() []*Counter { return f.counters }
 
 // Side is a side output of a Func.
 type Side[V any] struct {
-	out    Emitter[V]
-	on     bool   // somebody reads it
-	at     *int64 // the Func's At
-	cur    *Cursor
-	failed *Cursor
+	out Emitter[V]
+	on  bool   // somebody reads it
+	at  *int64 // the Func's At
 }
 
 // AddSide declares a side output: Setup calls it. Ports are told apart by
@@ -292,7 +260,7 @@ func AddSide[V, Out any](f *Func[Out], name string, port int) *Side[V] {
 			panic(fmt.Errorf("side output %q is declared twice", name))
 		}
 	}
-	s := &Side[V]{at: &f.At, cur: f.env.Cursor, failed: &f.failed}
+	s := &Side[V]{at: &f.At}
 	s.out.Open(f.env)
 	f.sides = append(f.sides, side{name, port, s})
 	return s
@@ -301,20 +269,9 @@ func AddSide[V, Out any](f *Func[Out], name string, port int) *Side[V] {
 // Emit sends v to the side output with the event time of the record or timer
 // handled. It costs nothing if nobody reads it.
 func (s *Side[V]) Emit(v V) {
-	if !s.on {
-		return
+	if s.on {
+		s.out.Emit(v, *s.at)
 	}
-	b := s.out.batch
-	if len(b.Rows) == cap(b.Rows) {
-		at := *s.cur
-		ok := s.out.err == nil
-		s.out.flush()
-		if ok && s.out.err != nil {
-			*s.failed = *s.cur
-		}
-		*s.cur = at
-	}
-	b.Append(v, *s.at)
 }
 
 func (s *Side[V]) flush() error { return s.out.Flush() }
@@ -472,7 +429,7 @@ func (p *KeyedFunc[K, Out]) OnTime(now int64) (bool, error) {
 func (p *KeyedFunc[K, Out]) fire(advance func(int64, func(uint64, K, int64) bool) bool, to int64, f func(int64) error, event bool) (bool, error) {
 	k := p.Keyed
 	var ferr error
-	p.enter(nil)
+	p.Func.env.Cursor.Op = p.Func.env.Name
 	k.Begin(nil)
 	n, firing := 0, false
 	var at int64

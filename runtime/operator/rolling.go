@@ -25,7 +25,6 @@ type Rolling[K comparable, In, A, Out any] struct {
 	out    Emitter[Out]
 	count  int64
 	values []*A
-	failed Cursor
 }
 
 // atOnce is how many keys are found together. Their values are used while they
@@ -66,7 +65,7 @@ func (r *Rolling[K, In, A, Out]) Receive(b *record.Batch[In]) error {
 	if b.Sel != nil { // does not come from an exchange: no need to be fast
 		for _, i := range live {
 			cur.Row = i
-			out := r.next(b.Times[i])
+			out := r.out.Next(b.Times[i])
 			p, fresh := t.Upsert(b.Words[i], keys[i])
 			step(&keys[i], &b.Rows[i], p, fresh, out)
 			if own {
@@ -82,7 +81,7 @@ func (r *Rolling[K, In, A, Out]) Receive(b *record.Batch[In]) error {
 		fresh := t.Fresh()
 		for j, i := range at {
 			cur.Row = i
-			out := r.next(b.Times[i])
+			out := r.out.Next(b.Times[i])
 			isFresh := len(fresh) > 0 && fresh[0] == int32(j)
 			if isFresh {
 				fresh = fresh[1:]
@@ -94,34 +93,7 @@ func (r *Rolling[K, In, A, Out]) Receive(b *record.Batch[In]) error {
 		}
 	}
 	cur.Op = ""
-	return r.flush()
-}
-
-// next is the Next of the output, with the cursor kept over a send.
-func (r *Rolling[K, In, A, Out]) next(at int64) *Out {
-	b := r.out.batch
-	if len(b.Rows) == cap(b.Rows) {
-		r.spill()
-	}
-	return b.Next(at)
-}
-
-func (r *Rolling[K, In, A, Out]) spill() {
-	at := *r.env.Cursor
-	ok := r.out.err == nil
-	r.out.flush()
-	if ok && r.out.err != nil {
-		r.failed = *r.env.Cursor
-	}
-	*r.env.Cursor = at
-}
-
-func (r *Rolling[K, In, A, Out]) flush() error {
-	err := r.out.Flush()
-	if err != nil && r.failed.Op != "" {
-		*r.env.Cursor = r.failed
-	}
-	return err
+	return r.out.Flush()
 }
 
 // Advance implements [Operator].

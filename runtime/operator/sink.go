@@ -2,7 +2,6 @@ package operator
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/millrace/millrace/runtime/record"
@@ -36,11 +35,12 @@ type Sink[T any] struct {
 // Open implements [Operator].
 func (s *Sink[T]) Open(env *Env) (err error) {
 	s.Plain.Open(env)
-	if s.w, err = s.OpenWriter(env.Ctx, env); err != nil {
+	err = env.aside("open writer", func() (err error) {
+		s.w, err = s.OpenWriter(env.Ctx, env)
 		return err
-	}
+	})
 	s.bw, _ = s.w.(BatchWriter[T])
-	return nil
+	return err
 }
 
 // Input implements [Operator].
@@ -52,6 +52,7 @@ func (s *Sink[T]) Connect(int, any) {}
 // Receive implements [Receiver].
 func (s *Sink[T]) Receive(b *record.Batch[T]) error {
 	cur := s.enter(b.Times)
+	cur.What = "write from"
 	var err error
 	switch {
 	case s.bw != nil:
@@ -69,17 +70,15 @@ func (s *Sink[T]) Receive(b *record.Batch[T]) error {
 	if err != nil {
 		return err
 	}
-	cur.Op = ""
+	cur.Op, cur.What = "", ""
 	s.count += int64(b.Len())
 	return nil
 }
 
 // Finish implements [Operator]: what was written becomes durable.
 func (s *Sink[T]) Finish() (bool, error) {
-	if err := s.w.Flush(s.env.Ctx); err != nil {
-		return false, fmt.Errorf("flush: %w", err)
-	}
-	return true, nil
+	err := s.env.aside("flush", func() error { return s.w.Flush(s.env.Ctx) })
+	return err == nil, err
 }
 
 // Close implements [Operator].
@@ -87,7 +86,7 @@ func (s *Sink[T]) Close() error {
 	if s.w == nil {
 		return nil
 	}
-	return s.w.Close()
+	return s.env.aside("close writer", s.w.Close)
 }
 
 // timeOf is processing time as the watermark machines want it.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -107,9 +108,9 @@ func (e *Enumerator) next(index, n int, begun bool) (splits []Split, more bool) 
 
 // Stamping says where records get their event time and how watermarks follow.
 type Stamping[T any] struct {
-	// Stamp overwrites times with the event times of rows; nil keeps what the
-	// source said.
-	Stamp func(rows []T, times []int64)
+	// Stamp overwrites times with the event times of rows and keeps cur at the
+	// row it asks the user for; nil keeps what the source said.
+	Stamp func(cur *Cursor, rows []T, times []int64)
 	// Strategy makes watermarks out of times.
 	Strategy watermark.Strategy
 	// Generator, if set, makes a generator for each split instead.
@@ -207,6 +208,8 @@ type openSplit[T, B any] struct {
 	count  int64
 	max    int64 // largest event time observed
 	where  func() string
+	read   string // says that the split is being read
+	closed bool   // reader.Close has been called
 }
 
 // Open implements [Operator].
@@ -347,13 +350,15 @@ func (s *Source[T, B]) take(now int64) error {
 	}
 	splits, more := s.Enumerator.next(s.env.Index, s.env.Parallelism, s.begun)
 	s.begun, s.more = true, more
+	cur := s.env.Cursor
 	for _, sp := range splits {
+		cur.Aside(s.env.Name, "open split "+sp.ID)
 		r, err := s.Open_(s.env.Ctx, sp)
 		if err != nil {
-			return fmt.Errorf("open split %s: %w", sp.ID, err)
+			return err
 		}
 		o := &openSplit[T, B]{Split: sp, reader: r, at: sp.At, max: watermark.None,
-			where: func() string { return "split " + sp.ID }}
+			where: func() string { return "split " + sp.ID }, read: "read split " + sp.ID}
 		mark, ch := s.splits.Add(sp.ID, time.Unix(0, now))
 		o.mark = mark
 		s.note(ch)
@@ -364,6 +369,7 @@ func (s *Source[T, B]) take(now int64) error {
 			o.ahead = newReadAhead[T, B](s.env, r)
 		}
 		s.open = append(s.open, o)
+		cur.Op = ""
 	}
 	return nil
 }
@@ -371,7 +377,8 @@ func (s *Source[T, B]) take(now int64) error {
 // readSplit reads one batch of o and sends it.
 func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended bool, err error) {
 	cur := s.env.Cursor
-	cur.Op, cur.Where = s.env.Name, o.where
+	cur.Aside(s.env.Name, o.read)
+	cur.Where = o.where
 	b, bads := s.batch, s.bads[:0]
 	var wait time.Duration
 	var rerr error
@@ -394,7 +401,7 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 			return false, false, s.env.Ctx.Err()
 		}
 		cur.Op = ""
-		return false, false, fmt.Errorf("split %s: %w", o.ID, rerr)
+		return false, false, fmt.Errorf("read split %s: %w", o.ID, rerr)
 	}
 	cur.Base, cur.Row, cur.Times = o.count, 0, b.Times
 	for _, bad := range bads {
@@ -452,8 +459,9 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 		if o.ahead != nil {
 			o.ahead.stop()
 		}
-		if err := o.reader.Close(); err != nil {
-			return false, false, fmt.Errorf("close split %s: %w", o.ID, err)
+		o.closed = true
+		if err := s.env.aside("close split "+o.ID, o.reader.Close); err != nil {
+			return false, false, err
 		}
 	}
 	return read, ended, nil
@@ -462,19 +470,22 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 // stamp gives the batch its event times and tells the split's watermark.
 func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) error {
 	if s.Stamping.Stamp != nil {
-		s.Stamping.Stamp(b.Rows, b.Times)
+		s.Stamping.Stamp(s.env.Cursor, b.Rows, b.Times)
 	}
 	if i := record.CheckTimes(b.Times); i >= 0 {
 		s.env.Cursor.Row = int32(i)
 		return timeError(b.Times[i])
 	}
 	if o.gen != nil {
+		cur := s.env.Cursor
 		for i := range b.Rows {
+			cur.Row = int32(i)
 			if w := o.gen.OnEvent(&b.Rows[i], b.Times[i]); w != watermark.None {
 				s.note(o.mark.Advance(w))
 			}
 		}
 		s.note(o.mark.Observe(watermark.None))
+		cur.Aside(s.env.Name, "OnPeriodic")
 		if w := o.gen.OnPeriodic(); w != watermark.None {
 			s.note(o.mark.Advance(w))
 		}
@@ -508,10 +519,26 @@ func (s *Source[T, B]) Close() error {
 		if o.ahead != nil {
 			o.ahead.stop()
 		}
-		errs = append(errs, o.reader.Close())
+		if o.closed {
+			continue
+		}
+		if err := guarded(o.reader.Close); err != nil {
+			errs = append(errs, fmt.Errorf("split %s: %w", o.ID, err))
+		}
 	}
 	s.open = nil
 	return errors.Join(errs...)
+}
+
+// guarded makes a panic of f an error, where others are to be called whatever
+// becomes of f, or there is no task to do it.
+func guarded(f func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return f()
 }
 
 // Progress returns how many records have been read.
@@ -553,15 +580,12 @@ func newReadAhead[T, B any](env *Env, r SplitReader[T, B]) *readAhead[T, B] {
 				return
 			}
 			b.batch.Reset()
-			func() {
-				defer func() {
-					if p := recover(); p != nil {
-						b.err = fmt.Errorf("panic in reader: %v", p)
-					}
-				}()
-				b.bads, b.wait, b.err = r.Read(ctx, b.batch, b.bads[:0])
-			}()
-			b.at = r.Position()
+			b.wait = 0
+			b.err = guarded(func() (err error) {
+				b.bads, b.wait, err = r.Read(ctx, b.batch, b.bads[:0])
+				b.at = r.Position()
+				return err
+			})
 			if b.err == nil && b.wait > 0 {
 				t := time.NewTimer(b.wait)
 				if len(b.batch.Rows) == 0 && len(b.bads) == 0 {

@@ -198,23 +198,15 @@ type FlatMap[T, U any] struct {
 	F   func(T, func(U))
 	Ref func(*T, func(U))
 
-	out      Emitter[U]
-	at       int64
-	row      int32
-	rowTimes []int64
-	emit     func(U)
+	out  Emitter[U]
+	at   int64
+	emit func(U)
 }
 
 // Open implements [Operator].
 func (f *FlatMap[T, U]) Open(env *Env) error {
 	f.out.Open(env)
-	f.emit = func(v U) {
-		f.out.Emit(v, f.at)
-		if len(f.out.batch.Rows) == 1 { // a full batch has run other operators' code
-			cur := f.env.Cursor
-			cur.Op, cur.Base, cur.Row, cur.Times = f.env.Name, f.count, f.row, f.rowTimes
-		}
-	}
+	f.emit = func(v U) { f.out.Emit(v, f.at) }
 	return f.Plain.Open(env)
 }
 
@@ -228,11 +220,8 @@ func (f *FlatMap[T, U]) Connect(_ int, r any) { f.out.Connect(r) }
 func (f *FlatMap[T, U]) Receive(b *record.Batch[T]) error {
 	live := b.Live()
 	cur := f.enter(b.Times)
-	f.rowTimes = b.Times
 	for _, i := range live {
-		// A full output batch may have run other operators' code.
-		cur.Op, cur.Row = f.env.Name, i
-		f.at, f.row = b.Times[i], i
+		cur.Row, f.at = i, b.Times[i]
 		if f.Ref != nil {
 			f.Ref(&b.Rows[i], f.emit)
 		} else {
@@ -278,7 +267,7 @@ func (m *TryMap[T, U, D]) Connect(port int, r any) {
 func (m *TryMap[T, U, D]) Receive(b *record.Batch[T]) error {
 	cur := m.enter(b.Times)
 	for _, i := range b.Live() {
-		cur.Op, cur.Row = m.env.Name, i
+		cur.Row = i
 		v, err := m.F(b.Rows[i])
 		switch {
 		case err == nil:
@@ -353,7 +342,7 @@ func (t *Timestamps[T]) Receive(b *record.Batch[T]) error {
 	copy(v.Times, b.Times)
 	cur := t.enter(b.Times)
 	if t.Stamping.Stamp != nil {
-		t.Stamping.Stamp(v.Rows, v.Times)
+		t.Stamping.Stamp(cur, v.Rows, v.Times)
 	}
 	if i := record.CheckTimes(v.Times); i >= 0 {
 		cur.Row = int32(i)
@@ -367,6 +356,7 @@ func (t *Timestamps[T]) Receive(b *record.Batch[T]) error {
 				t.event = w
 			}
 		}
+		cur.Aside(t.env.Name, "OnPeriodic")
 		if w := t.gen.OnPeriodic(); w > t.event {
 			t.event = w
 		}

@@ -201,7 +201,7 @@ func (t *Task) Open() (err error) {
 		n := &t.nodes[i]
 		n.opened = true
 		if err := t.guard(func() error { return n.op.Open(n.env) }); err != nil {
-			return fmt.Errorf("%s: open: %w", n.env.Name, err)
+			return t.failIn(i, "open", err)
 		}
 	}
 	return nil
@@ -220,7 +220,7 @@ func (t *Task) Close() error {
 			continue
 		}
 		if err := t.guard(n.op.Close); err != nil {
-			errs = append(errs, fmt.Errorf("%s: close: %w", n.env.Name, err))
+			errs = append(errs, t.failIn(i, "close", err))
 		}
 	}
 	return errors.Join(errs...)
@@ -307,6 +307,7 @@ func (t *Task) step() (State, error) {
 		for i := range t.nodes {
 			if p := t.nodes[i].poster; p != nil {
 				posted = true
+				t.aside("")
 				if err := p.OnPost(); err != nil {
 					return ran, t.fail(i, err)
 				}
@@ -337,6 +338,7 @@ func (t *Task) step() (State, error) {
 			}
 			continue
 		}
+		t.aside("as processing time moved")
 		done, err := n.ticker.OnTime(t.now)
 		if err != nil {
 			return ran, t.fail(i, err)
@@ -545,6 +547,7 @@ func (t *Task) pass() error {
 			in, over = p.out, p.finished
 		}
 		if in > n.in {
+			t.aside("as event time moved")
 			wm, done, err := n.op.Advance(in)
 			if err != nil {
 				return t.fail(i, err)
@@ -562,6 +565,7 @@ func (t *Task) pass() error {
 			n.out = max(n.out, n.keeper.EventTime())
 		}
 		if over && n.in == watermark.End {
+			t.aside("at the end of input")
 			done, err := n.op.Finish()
 			if err != nil {
 				return t.fail(i, err)
@@ -604,6 +608,10 @@ func (t *Task) pass() error {
 	return nil
 }
 
+// aside says what goes on while no record is handled, for operators that then
+// call user code.
+func (t *Task) aside(doing string) { t.env.Cursor.Aside("", doing) }
+
 // fail says which operator an error comes from, unless user code already has.
 func (t *Task) fail(i int, err error) error {
 	c := t.env.Cursor
@@ -618,11 +626,20 @@ func (t *Task) fail(i int, err error) error {
 	return fmt.Errorf("operator %s: %w", t.nodes[i].env.Name, err)
 }
 
+// failIn is fail for an error that did not happen to a record.
+func (t *Task) failIn(i int, doing string, err error) error {
+	if _, ok := errors.AsType[*UserError](err); !ok && t.env.Cursor.Op == "" {
+		err = fmt.Errorf("%s: %w", doing, err)
+	}
+	return t.fail(i, err)
+}
+
 // UserError is an error or panic of user code, with the place it happened at.
 type UserError struct {
 	// Operator is the name of the operator whose function failed.
 	Operator string
-	// Position says which record it was handling.
+	// Position says which record it was handling, or what else it was called
+	// for; it may be empty.
 	Position string
 	// Err is what the function returned, or the panic.
 	Err error
@@ -632,7 +649,11 @@ type UserError struct {
 
 // Error implements error.
 func (e *UserError) Error() string {
-	s := fmt.Sprintf("operator %s: %s: %v", e.Operator, e.Position, e.Err)
+	s := "operator " + e.Operator + ": "
+	if e.Position != "" {
+		s += e.Position + ": "
+	}
+	s += e.Err.Error()
 	if e.Stack != "" {
 		s += "\n" + e.Stack
 	}
@@ -642,9 +663,9 @@ func (e *UserError) Error() string {
 // Unwrap returns the cause.
 func (e *UserError) Unwrap() error { return e.Err }
 
-// guard turns a panic of user code into an error. Other panics are bugs of the
-// engine: they go up with the task's name, for state that cannot be trusted
-// must not be used.
+// guard turns a panic into an error: of user code with the operator and the
+// record, of the engine with the task's name. Either ends the job, for state
+// that cannot be trusted must not be used.
 func (t *Task) guard(f func() error) (err error) {
 	defer func() {
 		p := recover()
@@ -653,7 +674,7 @@ func (t *Task) guard(f func() error) (err error) {
 		}
 		c := t.env.Cursor
 		if c.Op == "" {
-			err = fmt.Errorf("task %s: panic in a key, partitioner or connector function, or a bug in the engine: %v\n%s", t.name, p, debug.Stack())
+			err = fmt.Errorf("task %s: panic in the engine: %v\n%s", t.name, p, debug.Stack())
 			return
 		}
 		cause, ok := p.(error)

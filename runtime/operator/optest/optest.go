@@ -168,16 +168,19 @@ func (s *subtask) guard(f func() error) (err error) {
 		if c.Op == "" {
 			return
 		}
-		place := c.Position()
+		place := ""
+		if p := c.Position(); p != "" {
+			place = p + ": "
+		}
 		c.Op = ""
 		if p := recover(); p != nil {
 			cause, ok := p.(error)
 			if !ok {
 				cause = fmt.Errorf("%v", p)
 			}
-			err = fmt.Errorf("%s: panic: %w", place, cause)
+			err = fmt.Errorf("%spanic: %w", place, cause)
 		} else if err != nil {
-			err = fmt.Errorf("%s: %w", place, err)
+			err = fmt.Errorf("%s%w", place, err)
 		}
 	}()
 	return f()
