@@ -3,6 +3,7 @@ package millrace
 import (
 	"iter"
 
+	"github.com/millrace/millrace/engine/graph"
 	"github.com/millrace/millrace/runtime/operator"
 )
 
@@ -28,10 +29,19 @@ func (s Stream[T]) BroadcastState[K comparable](id string, key func(T) K) Broadc
 // ReadFirst makes operators wait with their other input until the table's
 // stream, which must be bounded, has been read to its end: no record misses an
 // entry that was there from the beginning. The table's stream and the other
-// input must not come from one source, which could not get on with both.
+// input must not come from one source, which could not get on with both; such
+// a job does not start.
 func (b BroadcastState[K, V]) ReadFirst() BroadcastState[K, V] {
 	b.first = true
 	return b
+}
+
+// readBy notes that n reads the table first, if it does. What is wrong with
+// that is reported when the job is started, and all of it built.
+func (b BroadcastState[K, V]) readBy(n *graph.Node) {
+	if b.first {
+		b.s.job.g.ReadFirst(n) // Check reports the error
+	}
 }
 
 // View is a read-only look at a broadcast table.
@@ -84,6 +94,7 @@ func (w KeyedWith[K, T, BK, B]) Process[Out any](id string, setup func(op *Op[K,
 				setup(&Op[K, T, Out]{keyedContext(&p.KeyedFunc), &p.Process}, View[BK, B]{t})
 			}}
 	})
+	b.readBy(n)
 	return Stream[Out]{job: w.k.s.job, node: n}
 }
 
@@ -112,6 +123,7 @@ func (w StreamWith[T, BK, B]) Process[Out any](id string, setup func(op *PlainOp
 				setup(&PlainOp[T, Out]{OpContext[Out]{&p.Func}, &p.PlainProcess}, View[BK, B]{t})
 			}}
 	})
+	b.readBy(n)
 	return Stream[Out]{job: w.s.job, node: n}
 }
 
@@ -135,10 +147,13 @@ func (k KeyedStream[K, T]) ConnectBroadcast[B any](b Stream[B]) KeyedBroadcast[K
 // Process runs a stateful operator on both streams; setup is called once in
 // each subtask.
 func (c KeyedBroadcast[K, T, B]) Process[Out any](id string, setup func(*BroadcastOp[K, T, B, Out])) Stream[Out] {
-	n := two(c.k.s.job, id, id, caller(), c.k.s.edge(0), c.b.edge(1), func() operator.Operator {
-		return &operator.BroadcastProcess[K, T, B, Out]{SetupBroadcast: func(p *operator.BroadcastProcess[K, T, B, Out]) {
-			setup(&BroadcastOp[K, T, B, Out]{Op[K, T, Out]{keyedContext(&p.KeyedFunc), &p.Process}, p})
-		}}
+	j := c.k.s.job
+	var n *graph.Node
+	n = two(j, id, id, caller(), c.k.s.edge(0), c.b.edge(1), func() operator.Operator {
+		return &operator.BroadcastProcess[K, T, B, Out]{Broadcasts: operator.Broadcasts[B]{AskFirst: func() error { return j.g.ReadFirst(n) }},
+			SetupBroadcast: func(p *operator.BroadcastProcess[K, T, B, Out]) {
+				setup(&BroadcastOp[K, T, B, Out]{Op[K, T, Out]{keyedContext(&p.KeyedFunc), &p.Process}, p})
+			}}
 	})
 	return Stream[Out]{job: c.k.s.job, node: n}
 }
@@ -168,7 +183,8 @@ func (o *BroadcastOp[K, In, B, Out]) OnBroadcastEnd(f func() error) {
 }
 
 // ReadFirst holds back the keyed stream until the broadcast one, which must be
-// bounded, has ended.
+// bounded, has ended. The two must not come from one source; see
+// [BroadcastState.ReadFirst].
 func (o *BroadcastOp[K, In, B, Out]) ReadFirst() {
 	o.p.Declaring("ReadFirst")
 	o.b.ReadFirst = true
@@ -207,10 +223,13 @@ func (s Stream[T]) ConnectBroadcast[B any](b Stream[B]) PlainBroadcast[T, B] {
 // Process runs an operator made of handlers on both streams; setup is called
 // once in each subtask.
 func (c PlainBroadcast[T, B]) Process[Out any](id string, setup func(*PlainBroadcastOp[T, B, Out])) Stream[Out] {
-	n := two(c.s.job, id, id, caller(), c.s.edge(0), c.b.edge(1), func() operator.Operator {
-		return &operator.PlainBroadcastProcess[T, B, Out]{SetupBroadcast: func(p *operator.PlainBroadcastProcess[T, B, Out]) {
-			setup(&PlainBroadcastOp[T, B, Out]{PlainOp[T, Out]{OpContext[Out]{&p.Func}, &p.PlainProcess}, p})
-		}}
+	j := c.s.job
+	var n *graph.Node
+	n = two(j, id, id, caller(), c.s.edge(0), c.b.edge(1), func() operator.Operator {
+		return &operator.PlainBroadcastProcess[T, B, Out]{Broadcasts: operator.Broadcasts[B]{AskFirst: func() error { return j.g.ReadFirst(n) }},
+			SetupBroadcast: func(p *operator.PlainBroadcastProcess[T, B, Out]) {
+				setup(&PlainBroadcastOp[T, B, Out]{PlainOp[T, Out]{OpContext[Out]{&p.Func}, &p.PlainProcess}, p})
+			}}
 	})
 	return Stream[Out]{job: c.s.job, node: n}
 }
@@ -235,7 +254,8 @@ func (o *PlainBroadcastOp[In, B, Out]) OnBroadcastEnd(f func() error) {
 }
 
 // ReadFirst holds back the other stream until the broadcast one, which must be
-// bounded, has ended.
+// bounded, has ended. The two must not come from one source; see
+// [BroadcastState.ReadFirst].
 func (o *PlainBroadcastOp[In, B, Out]) ReadFirst() {
 	o.p.Declaring("ReadFirst")
 	o.b.ReadFirst = true

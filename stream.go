@@ -341,6 +341,9 @@ func (s Stream[T]) Timestamps(t Timestamps[T]) Stream[T] {
 			s.job.aligned[t.AlignGroup] = alignGroup{t.MaxDrift, operator.NewAlignment(t.MaxDrift)}
 		}
 		st.Align = s.job.aligned[t.AlignGroup].group
+		if s.source != nil {
+			s.node.AlignGroup = t.AlignGroup
+		}
 	}
 	folded := false
 	n := s.then("Timestamps", "", func() operator.Operator {

@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"sync"
 
 	"github.com/millrace/millrace/runtime/exchange"
 	"github.com/millrace/millrace/runtime/operator"
@@ -78,6 +80,9 @@ type Node struct {
 	// Source says that the node has no inputs by intent, Sink that it has no
 	// consumers by intent.
 	Source, Sink bool
+	// AlignGroup names the group of sources that wait for each other in event
+	// time; empty for none.
+	AlignGroup string
 }
 
 // An Edge leads from a port of one node to an input of another.
@@ -96,11 +101,15 @@ type Edge struct {
 	Entry func(op operator.Operator) func(batch any) (int, error)
 }
 
-// A Graph is the operators of one job. It is built by one goroutine.
+// A Graph is the operators of one job. It is built by one goroutine, and not
+// changed afterwards but by ReadFirst.
 type Graph struct {
 	Nodes []*Node
 	errs  []error
 	uids  map[string]*Node
+
+	mu     sync.Mutex
+	firsts []*Node // operators that read one input first; see ReadFirst
 }
 
 // Fail records a mistake made while building; Check reports all of them.
@@ -140,7 +149,10 @@ func (g *Graph) Claim(uid string, n *Node) {
 
 // Check reports every mistake made while building, or nil.
 func (g *Graph) Check() error {
-	errs := g.errs
+	errs := slices.Clone(g.errs)
+	if len(errs) == 0 { // a graph with mistakes may not even hang together
+		errs = g.deadlocks()
+	}
 	for _, n := range g.Nodes {
 		if n.Parallelism < 0 || n.Parallelism > keygroup.MaxParallelism {
 			errs = append(errs, fmt.Errorf("%s: operator %s: parallelism %d is not in 1..%d", n.Location, n.Name, n.Parallelism, keygroup.MaxParallelism))

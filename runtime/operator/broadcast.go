@@ -14,6 +14,8 @@ type Broadcasts[B any] struct {
 	OnBroadcastEnd func() error
 	// ReadFirst holds back input 0 until the broadcast side has ended.
 	ReadFirst bool
+	// AskFirst, if set, is asked by Open whether the operator may do so.
+	AskFirst func() error
 
 	tables []interface{ write(bool) }
 	ended  bool
@@ -26,6 +28,16 @@ func DeclareTable[K comparable, V, B, Out any](b *Broadcasts[B], f *Func[Out], n
 	t := NewBroadcastTable[K, V](f, name)
 	b.tables = append(b.tables, t)
 	return t
+}
+
+// check looks at what Setup has set.
+func (b *Broadcasts[B]) check() error {
+	if b.ReadFirst && b.AskFirst != nil {
+		if err := b.AskFirst(); err != nil {
+			return err
+		}
+	}
+	return oneHandler("OnBroadcast", b.OnBroadcast != nil, false)
 }
 
 // Wants implements [Gated].
@@ -84,7 +96,7 @@ func (p *BroadcastProcess[K, In, B, Out]) Open(env *Env) error {
 	if err := p.Process.Open(env); err != nil {
 		return err
 	}
-	return oneHandler("OnBroadcast", p.OnBroadcast != nil, false)
+	return p.Broadcasts.check()
 }
 
 // Input implements [Operator].
@@ -121,7 +133,7 @@ func (p *PlainBroadcastProcess[In, B, Out]) Open(env *Env) error {
 	if err := p.PlainProcess.Open(env); err != nil {
 		return err
 	}
-	return oneHandler("OnBroadcast", p.OnBroadcast != nil, false)
+	return p.Broadcasts.check()
 }
 
 // Input implements [Operator].
