@@ -34,7 +34,8 @@ var mainFlags = []flagSpec{
 //
 // The command line takes the options of every job (--parallelism and others)
 // and the parameters that the program declares with [Job.Param]; --help lists
-// both. The first interrupt (Ctrl-C) stops the job, a second one ends the
+// both. What cannot be written to standard output is an error; one that is
+// closed is a /dev/null to every Go program. The first interrupt (Ctrl-C) stops the job, a second one ends the
 // process at once.
 func Main(name string, build func(*Job)) {
 	os.Exit(run(name, os.Args[1:], os.Stdout, os.Stderr, build))
@@ -58,7 +59,10 @@ func run(name string, args []string, stdout, stderr *os.File, build func(*Job)) 
 	j := &Job{name: name, params: params{given: given}}
 	build(j)
 	if help {
-		usage(stdout, name, j)
+		if err := usage(stdout, name, j); err != nil {
+			fmt.Fprintf(stderr, "%s: %v\n", name, err)
+			return 1
+		}
 		return 0
 	}
 	if err := j.params.check(); err != nil {
@@ -156,7 +160,8 @@ func options(given map[string]string, stderr *os.File) (opt RunOptions, show boo
 }
 
 // usage prints what --help shows.
-func usage(w io.Writer, name string, j *Job) {
+func usage(out io.Writer, name string, j *Job) error {
+	w := &strings.Builder{}
 	fmt.Fprintf(w, "Usage: %s [--option value]...\n\nRuns the job %s in this process (%s).\n", name, name, runtime.Version())
 	if len(j.params.asked) > 0 {
 		fmt.Fprintf(w, "\nParameters of this job:\n")
@@ -168,4 +173,6 @@ func usage(w io.Writer, name string, j *Job) {
 	for _, f := range mainFlags {
 		fmt.Fprintf(w, "  --%-22s %s\n", strings.TrimSpace(f.name+" "+f.value), f.usage)
 	}
+	_, err := io.WriteString(out, w.String())
+	return err
 }

@@ -96,3 +96,22 @@ func (n nowhere) OpenWriter(context.Context, Subtask) (Writer[int], error) { ret
 func (nowhere) Write(context.Context, []int) error                         { return nil }
 func (nowhere) Flush(context.Context) error                                { return nil }
 func (nowhere) Close() error                                               { return nil }
+
+func TestHelpThatCannotBeWrittenIsAnError(t *testing.T) {
+	shut, err := os.Create(filepath.Join(t.TempDir(), "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := shut.Close(); err != nil {
+		t.Fatal(err)
+	}
+	stderr, err := os.Create(filepath.Join(t.TempDir(), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	status := run("cli", []string{"--help"}, shut, stderr, func(*Job) {})
+	if msg, _ := os.ReadFile(stderr.Name()); status != 1 || !strings.Contains(string(msg), "cli: write ") {
+		t.Errorf("status %d, stderr %q", status, msg)
+	}
+}

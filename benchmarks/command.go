@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +24,8 @@ type flags struct {
 	checkpointInterval time.Duration
 	json               bool
 	cpuProfile         string
+
+	eventsMin int64 // the least --events that makes sense
 }
 
 // common adds the flags that every job takes.
@@ -64,15 +67,51 @@ func (f *flags) special(fs *pflag.FlagSet, name string, d jobs.Params) {
 	}
 }
 
-// check says what is wrong with the values of the flags, or nil.
-func (f *flags) check() error {
+// check says all that is wrong with the values of the flags that j takes, or
+// nil.
+func (f *flags) check(j jobs.Job) error {
+	var errs []error
+	number := func(name string, v, lo, hi int64) {
+		if v < lo || v > hi {
+			errs = append(errs, fmt.Errorf("--%s %d: must be from %d to %d", name, v, lo, hi))
+		}
+	}
+	span := func(name string, v, lo, hi time.Duration) {
+		if v < lo || v > hi {
+			errs = append(errs, fmt.Errorf("--%s %v: must be from %v to %v", name, v, lo, hi))
+		}
+	}
+	// Where the default is 0, that has a meaning of its own.
+	least := func(def int64) int64 { return min(def, 1) }
+	number("events", f.Events, f.eventsMin, 1<<50)
+	number("parallelism", int64(f.Parallelism), 1, 1<<15)
+	number("rate", f.Rate, least(j.Defaults.Rate), 1_000_000_000)
+	for _, name := range j.Flags {
+		switch name {
+		case "bytes":
+			number(name, f.Bytes, 1, 1<<40)
+		case "keys":
+			number(name, f.Keys, least(j.Defaults.Keys), 1<<40)
+		case "size":
+			span(name, f.Size, time.Millisecond, 365*24*time.Hour)
+		case "slide":
+			span(name, f.Slide, time.Millisecond, max(f.Size, time.Millisecond))
+		case "warmup":
+			span(name, f.Warmup, 0, 24*time.Hour)
+		}
+	}
+	if err := f.unsupported(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return usageError{err}
+	}
+	return nil
+}
+
+// unsupported says which of the flags ask for what there is not.
+func (f *flags) unsupported() error {
 	switch {
-	case f.Events < 0:
-		return usagef("--events %d: must not be negative", f.Events)
-	case f.Parallelism < 1 || f.Parallelism > 1<<15:
-		return usagef("--parallelism %d: must be from 1 to 32768", f.Parallelism)
-	case f.Rate < 0:
-		return usagef("--rate %d: must not be negative", f.Rate)
 	case f.backend == "rocksdb" || f.backend == "pebble":
 		return usagef("--backend %s: not in this release, which keeps state in memory (--backend hashmap)", f.backend)
 	case f.backend != "hashmap":
@@ -212,6 +251,9 @@ func nexmarkCommand() *cobra.Command {
 			case i < 0:
 				return usagef("there is no query %q; queries are %s", query, strings.Join(names, ", "))
 			}
+			if f.eventsMin = 1; f.Input != "" {
+				f.eventsMin = 0 // there are as many as the input holds
+			}
 			return execute(cmd, f, all[i], false)
 		},
 	}
@@ -228,7 +270,7 @@ func nexmarkCommand() *cobra.Command {
 
 // execute runs j as the flags say and prints the figures.
 func execute(cmd *cobra.Command, f *flags, j jobs.Job, plain bool) error {
-	if err := f.check(); err != nil {
+	if err := f.check(j); err != nil {
 		return err
 	}
 	name := j.Name
@@ -237,7 +279,7 @@ func execute(cmd *cobra.Command, f *flags, j jobs.Job, plain bool) error {
 	}
 	r, err := j.New(f.Params)
 	if err != nil {
-		return usageError{fmt.Errorf("%s: %w", name, err)}
+		return usageError{err}
 	}
 	if plain && r.Plain == nil {
 		return usagef("%s has no baseline", j.Name)

@@ -45,7 +45,7 @@ func newQuery(q nexmark.Query, p jobs.Params) (_ *jobs.Run, err error) {
 	remove := func() error { return nil }
 	if q.Name == "q13" && s.SideInput == "" || q.Name == "q10" && s.Output == "" {
 		if scratch, err = os.MkdirTemp("", "nexmark-"); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", q.Name, err)
 		}
 		remove = func() error { return os.RemoveAll(scratch) }
 		defer func() {
@@ -58,7 +58,7 @@ func newQuery(q nexmark.Query, p jobs.Params) (_ *jobs.Run, err error) {
 	if q.Name == "q13" && s.SideInput == "" {
 		s.SideInput = filepath.Join(scratch, "side_input.txt")
 		if err := nexmark.WriteSideInput(s.SideInput); err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%s: %w", q.Name, err)
 		}
 	}
 	r := &jobs.Run{Results: &jobs.Tally{}, SourceTally: &jobs.Tally{}, Close: remove}

@@ -47,10 +47,10 @@ take --keys 10000 with small slides.`,
 		New: func(p Params) (*Run, error) {
 			size, slide := p.Size.Milliseconds(), p.Slide.Milliseconds()
 			if slide < 1 || size < slide {
-				return nil, fmt.Errorf("size %v, slide %v: the slide must be at least 1ms and at most the size", p.Size, p.Slide)
+				return nil, fmt.Errorf("sliding: size %v, slide %v: the slide must be at least 1ms and at most the size", p.Size, p.Slide)
 			}
 			if p.Keys < 0 {
-				return nil, fmt.Errorf("keys %d: must not be negative", p.Keys)
+				return nil, fmt.Errorf("sliding: keys %d: must not be negative", p.Keys)
 			}
 			fill := slidingPairs(p.Keys)
 			r := &Run{Results: &Tally{}, SourceTally: &Tally{}, Events: fixed(p.Events)}
