@@ -25,17 +25,17 @@ import (
 // number of slices in a window, either: windows of one slice are read from the
 // slice's table, others from sums that go along with the windows (see sums).
 //
-// A slice begins as a table. When the first window of several slices that
-// holds it fires, its entries move to arrays (see sealed), which later windows
-// read from the start to the end, and the table, still in the cache, serves a
-// new slice. With a table for each of hundreds of slices every record would
-// meet memory that was last seen a window's length ago. Records that come
-// after that are put in a second, late slice of the same time.
+// Where windows are of several slices, a slice is a table only until the first
+// window that holds it fires. Then it becomes two arrays (see sums), and the
+// table, still in the cache, serves a new slice: with a table for each of
+// hundreds of slices every record would meet memory that was last seen a
+// window's length ago. Records that come after that are put in a second, late
+// slice of the same time.
 //
-// All of this is done key group by key group, and a firing is only cut between
-// two key groups. So a snapshot needs to know of each key group no more than
-// how far it has come, and only the slices are stored: what is derived from
-// them is made anew.
+// Results are made key group by key group, and a firing is only cut between two
+// key groups. So a snapshot needs to know of each key group no more than how
+// far it has come, and only the slices are stored: what is derived from them is
+// made anew.
 type Slices[K comparable, In, Acc, R any] struct {
 	// Windows are not sessions and not of processing time.
 	Windows Assigner
@@ -62,15 +62,19 @@ type Slices[K comparable, In, Acc, R any] struct {
 
 	wm    int64 // event time handled
 	ahead []int64
-	live  []*slice[K, Acc] // by start
-	cur   *slice[K, Acc]   // the one last used, or nil
-	pool  []*table.Table[K, Acc]
-	spare []sealed[K, Acc] // arrays for reuse
-	next  int64            // end of the next window that has records; MaxInt64 if due is false
+	live  []*slice[K, Acc]             // by start
+	cur   *slice[K, Acc]               // the one last used, or nil
+	pool  []*table.Table[K, Acc]       // for reuse
+	opens []*table.AppendTable[K, Acc] // for reuse
+	used  int                          // tables that slices have
+	peak  int                          // the most there were, of late
+	most  int                          // the most there were since peak was lowered
+	fired int                          // windows since then
+	next  int64                        // end of the next window that has records; MaxInt64 if due is false
 	due   bool
 	at    int // in a firing that was cut: the next key group; else the first
 
-	over  *sums[K, Acc] // nil where every window is one slice
+	over  *sums[K, In, Acc] // nil where every window is one slice
 	ptrs  []*Acc
 	taken int64 // results since the last look at Yield
 }
@@ -78,12 +82,13 @@ type Slices[K comparable, In, Acc, R any] struct {
 // slice is the accumulators of the records in [start, end).
 type slice[K comparable, Acc any] struct {
 	start, end int64
-	// t holds the groups that are not in d, and is nil when all are.
-	t *table.Table[K, Acc]
-	d sealed[K, Acc]
-	// late says that a window that holds the slice had been made before it
-	// came up. There may be another slice of the same time before it, which
-	// has been sealed. It keeps its table for as long as it lives.
+	// Where every window is one slice, t has them. Elsewhere open has them at
+	// first and set when open is nil. late says that a window with the slice had
+	// been made before it came up: it never is open. There may be a closed slice
+	// and a late one of the same time.
+	t    *table.Table[K, Acc]
+	open *table.AppendTable[K, Acc]
+	set  closedSet[Acc]
 	late bool
 }
 
@@ -110,7 +115,7 @@ func (o *Slices[K, In, Acc, R]) Open(env *Env) (err error) {
 		if o.mutable {
 			m.subtract, m.clone = nil, o.accs.Clone
 		}
-		o.over = newSums[K](m, o.groups)
+		o.over = newSums[K, In](m, o.groups, o.hasher)
 	}
 	return nil
 }
@@ -187,12 +192,16 @@ func (o *Slices[K, In, Acc, R]) add(s *slice[K, Acc], b *record.Batch[In], rows 
 	if hi-lo != len(rows) || len(rows) < 4 {
 		for _, i := range rows {
 			cur.Row = i
-			acc, _ := s.t.Upsert(words[i], keys[i])
+			acc, _ := o.upsert(s, words[i], keys[i])
 			o.Agg.Add(acc, &b.Rows[i])
 		}
 		return
 	}
-	o.ptrs, _ = s.t.UpsertBatch(words[lo:hi], keys[lo:hi], o.ptrs[:0])
+	if o.over != nil {
+		o.ptrs = s.open.UpsertBatch(words[lo:hi], keys[lo:hi], o.ptrs[:0])
+	} else {
+		o.ptrs, _ = s.t.UpsertBatch(words[lo:hi], keys[lo:hi], o.ptrs[:0])
+	}
 	if o.Agg.AddEach != nil {
 		cur.Row = rows[0]
 		o.Agg.AddEach(o.ptrs, b.Rows, rows)
@@ -204,6 +213,14 @@ func (o *Slices[K, In, Acc, R]) add(s *slice[K, Acc], b *record.Batch[In], rows 
 	}
 }
 
+// upsert is the accumulator of k in s, to be changed before anything else is.
+func (o *Slices[K, In, Acc, R]) upsert(s *slice[K, Acc], word uint64, k K) (acc *Acc, created bool) {
+	if o.over == nil {
+		return s.t.Upsert(word, k)
+	}
+	return s.open.Upsert(word, k)
+}
+
 // addLate adds a record to a slice that windows have been made with already,
 // or whose key group may have come further than the operator has.
 func (o *Slices[K, In, Acc, R]) addLate(s *slice[K, Acc], word uint64, k K, v *In, at int64) {
@@ -211,13 +228,12 @@ func (o *Slices[K, In, Acc, R]) addLate(s *slice[K, Acc], word uint64, k K, v *I
 		o.late.late(v, at)
 		return
 	}
-	acc, created := s.t.Upsert(word, k)
-	o.Agg.Add(acc, v)
-	if s.late && o.over.counts(s, word) {
-		var x Acc
-		o.Agg.Add(&x, v)
-		o.over.amend(word, k, &x, created)
+	if s.late {
+		o.over.addLate(&s.set, word, k, o.Agg.Add, v)
+		return
 	}
+	acc, _ := o.upsert(s, word, k)
+	o.Agg.Add(acc, v)
 }
 
 // find returns the slice for a record at at, or nil if there is none to add it
@@ -245,17 +261,28 @@ func (o *Slices[K, In, Acc, R]) sliceAt(start, end int64) *slice[K, Acc] {
 		return 0
 	})
 	if ok {
-		if o.live[i].t != nil {
+		if s := o.live[i]; s.t != nil || s.open != nil || s.late {
 			return o.live[i]
 		}
 		if i++; i < len(o.live) && o.live[i].start == start {
 			return o.live[i]
 		}
 	}
-	s := &slice[K, Acc]{start: start, end: end, late: o.over != nil && end <= o.over.most}
-	if n := len(o.pool); n > 0 {
+	s := &slice[K, Acc]{start: start, end: end, late: o.over != nil && end <= o.over.to}
+	if !s.late {
+		o.used++
+		o.most = max(o.most, o.used)
+		o.peak = max(o.peak, o.most)
+	}
+	switch n, m := len(o.pool), len(o.opens); {
+	case s.late:
+	case o.over != nil && m > 0:
+		s.open, o.opens = o.opens[m-1], o.opens[:m-1]
+	case o.over != nil:
+		s.open = table.NewAppend[K, Acc]()
+	case n > 0:
 		s.t, o.pool = o.pool[n-1], o.pool[:n-1]
-	} else {
+	default:
 		s.t = table.New[K, Acc](o.groups, table.Options{})
 	}
 	o.live = slices.Insert(o.live, i, s)
@@ -310,6 +337,15 @@ func (o *Slices[K, In, Acc, R]) fire() bool {
 			o.Results(k, w, acc, send)
 		}
 	}
+	if o.over != nil && o.at == o.groups.Start {
+		for _, s := range in {
+			if s.open != nil {
+				o.close(s)
+			}
+		}
+		o.over.begin(w, in)
+		o.cur = nil
+	}
 	for ; o.at <= o.groups.End; o.at++ {
 		if o.taken >= yieldEvery {
 			o.taken = 0
@@ -318,18 +354,11 @@ func (o *Slices[K, In, Acc, R]) fire() bool {
 				return false
 			}
 		}
-		if o.over != nil {
-			for _, s := range in {
-				if s.t != nil && !s.late {
-					o.seal(s, o.at)
-				}
-			}
-		}
 		if o.ahead != nil && o.ahead[o.at-o.groups.Start] >= at {
 			continue
 		}
 		if o.over != nil {
-			o.taken += int64(o.over.fire(o.at, w, in, keep, emit))
+			o.taken += int64(o.over.each(o.at-o.groups.Start, emit))
 			continue
 		}
 		for _, s := range in { // one at most
@@ -340,10 +369,8 @@ func (o *Slices[K, In, Acc, R]) fire() bool {
 		}
 	}
 	cur.Op = ""
-	for _, s := range in {
-		if o.over != nil && s.t != nil && !s.late {
-			o.recycle(s)
-		}
+	if o.over != nil {
+		o.over.end(w, in, keep)
 	}
 	o.cur = nil
 	o.at = o.groups.Start
@@ -356,30 +383,14 @@ func (o *Slices[K, In, Acc, R]) fire() bool {
 	return true
 }
 
-// seal moves the entries of the next group, g, of s from its table to arrays.
-func (o *Slices[K, In, Acc, R]) seal(s *slice[K, Acc], g int) {
-	d := &s.d
-	if g == o.groups.Start {
-		if n := len(o.spare); n > 0 {
-			*d, o.spare[n-1] = o.spare[n-1], sealed[K, Acc]{}
-			o.spare = o.spare[:n-1]
-		}
-		d.at = append(d.at[:0], 0)
-		d.words = slices.Grow(d.words[:0], s.t.Len())
-		d.keys = slices.Grow(d.keys[:0], s.t.Len())
-		d.accs = slices.Grow(d.accs[:0], s.t.Len())
+// close makes s a closed slice.
+func (o *Slices[K, In, Acc, R]) close(s *slice[K, Acc]) {
+	o.over.close(&s.set, s.open.Entries())
+	s.open.Reset()
+	if o.used--; o.used+len(o.opens) < o.peak {
+		o.opens = append(o.opens, s.open)
 	}
-	d.words, d.keys, d.accs = s.t.Drain(g, d.words, d.keys, d.accs)
-	d.at = append(d.at, len(d.words))
-}
-
-// recycle takes the table from s.
-func (o *Slices[K, In, Acc, R]) recycle(s *slice[K, Acc]) {
-	s.t.Recycle()
-	if len(o.pool) < poolMax {
-		o.pool = append(o.pool, s.t)
-	}
-	s.t = nil
+	s.open = nil
 }
 
 // within returns the slices of w that are there.
@@ -398,17 +409,22 @@ func (o *Slices[K, In, Acc, R]) within(w Window) []*slice[K, Acc] {
 // drop forgets the slices before keep and keeps their memory for new ones.
 func (o *Slices[K, In, Acc, R]) drop(keep int64) {
 	n := 0
-	for n < len(o.live) && o.live[n].start < keep {
+	for ; n < len(o.live) && o.live[n].start < keep; n++ {
 		s := o.live[n]
-		if s.t != nil {
-			o.recycle(s)
-		} else if !s.d.shared && !o.mutable && len(o.spare) < poolMax {
-			o.spare = append(o.spare, s.d)
+		if o.over != nil {
+			o.over.drop(&s.set)
+			continue
 		}
-		s.d = sealed[K, Acc]{}
-		n++
+		s.t.Recycle()
+		if o.used--; o.used+len(o.pool) < o.peak {
+			o.pool = append(o.pool, s.t)
+		}
+		s.t = nil
 	}
 	o.live = slices.Delete(o.live, 0, n)
+	if o.fired++; o.fired == 100 {
+		o.peak, o.most, o.fired = o.most, o.used, 0
+	}
 }
 
 // poolMax bounds the tables, and the arrays, kept for reuse.

@@ -2,38 +2,12 @@ package operator
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 
 	"github.com/millrace/millrace/state/keygroup"
 	"github.com/millrace/millrace/state/table"
 )
-
-// sealed is the entries of a slice that takes no more records, key group by key
-// group. A group can be read as soon as it is there.
-type sealed[K comparable, Acc any] struct {
-	at    []int // group i is at[i] to at[i+1]; as long as there are groups
-	words []uint64
-	keys  []K
-	accs  []Acc
-	// undo is what sums of accumulators that cannot be subtracted keep beside
-	// them, once the slice is in the front.
-	undo   []Acc
-	shared bool // a snapshot may read it: it must not be used again
-}
-
-// groupLen is the number of entries of the ith group.
-func (d *sealed[K, Acc]) groupLen(i int) int {
-	if i+1 >= len(d.at) {
-		return 0
-	}
-	return d.at[i+1] - d.at[i]
-}
-
-// group is the entries of the ith group, which must be there.
-func (d *sealed[K, Acc]) group(i int) ([]uint64, []K, []Acc) {
-	lo, hi := d.at[i], d.at[i+1]
-	return d.words[lo:hi], d.keys[lo:hi], d.accs[lo:hi]
-}
 
 // mergeOf is what combining accumulators takes.
 type mergeOf[Acc any] struct {
@@ -62,306 +36,425 @@ func (m *mergeOf[Acc]) into(dst, src *Acc) {
 	m.merge(dst, src)
 }
 
-// sum is what the slices of a window have for one key.
-type sum[Acc any] struct {
-	acc  Acc   // of the front
-	n    int32 // slices in acc, which means nothing if there are none
-	back int32 // where the back of the key is in sums.backs, plus one; 0 if there is none
+// A closedSet is the accumulators of a slice that gets no more records, and of a
+// late one, which gets a few. Keys are numbers here (see sums).
+//
+// A key may have several entries in a late one: a snapshot keeps those that are
+// there, and what comes after gets entries of its own. Combining them is what is
+// done with the entries of several slices anyway.
+type closedSet[Acc any] struct {
+	ids  []uint32
+	accs []Acc
+	// undo is what sums of accumulators that cannot be subtracted keep beside
+	// them, once the slice is in the front.
+	undo   []Acc
+	places map[uint32]int // by number, if late and not shared
+	shared bool           // a snapshot may read it: its memory must not be used again
 }
 
-// sums makes windows of several slices, one key group at a time. From one
-// window to the next it keeps a sum for each key of the slices they share.
+// sum is the entries of some slices for one key, combined. acc means nothing if
+// there are none.
+type sum[Acc any] struct {
+	acc Acc
+	n   int32 // entries in acc
+	// refs, of a front, is the number of entries of the key in all slices that
+	// are closed or late. A key without any loses its number.
+	refs int32
+}
+
+// sums makes windows of several slices. It gives each key of a slice that is
+// closed a number, by which slices know it, and keeps from one window to the
+// next a sum for each key of the slices they share.
 //
 // Accumulators that can be subtracted are all in the front: the slices that a
 // window has more than the one before are merged into it, those that it has
-// less are subtracted.
+// less are subtracted. A late slice is merged into it record by record.
 //
 // Others are on two stacks. New slices are merged into the back. The front is
 // the sum of the slices from the window's start up to some point, and each of
-// these remembers what the front was before it came in, newest first: so
-// taking the oldest out is putting back what was there. When the oldest is in
-// the back, the front is made anew of all slices and the back is empty. That
+// their entries remembers what the front was before it came in, newest first:
+// so taking the oldest out is putting back what was there. When the oldest is
+// in the back, the front is made anew of all slices and the back is empty. That
 // is three merges for each entry of a slice over its whole life. Late slices
 // are left out of the stacks and merged into each window by itself.
-type sums[K comparable, Acc any] struct {
+type sums[K comparable, In, Acc any] struct {
 	agg    mergeOf[Acc]
 	groups keygroup.Range
-	t      *table.Table[K, sum[Acc]]
-	to     []int64 // by group: slices that end at or before it are in
-	most   int64   // the greatest of to
+	hasher *keygroup.Hasher[K]
 
-	front []int64 // by group: slices that end at or before it are in the front
-	backs [][]Acc // by group
-	late  *table.Table[K, Acc]
+	// numbers has, plus one, the number of each key with entries: its place in
+	// its key group, and below that, in bits, the key group.
+	numbers *table.Table[K, uint32]
+	bits    uint8
+	free    [][]uint32 // places, by key group
 
-	found []*sum[Acc]
-	gone  []int32
-	tmp   sealed[K, Acc]
+	to    int64 // slices that end at or before it are in the sums, or late
+	front [][]sum[Acc]
+	back  [][]sum[Acc] // nil if accumulators can be subtracted
+	flip  int64        // slices that end at or before it are in the front
+	late  [][]sum[Acc] // of the window at hand; nil if it has no late slices
 	acc   Acc
+
+	spare   []closedSet[Acc] // memory for reuse
+	entries []*table.Entry[K, uint32]
+	order   []uint32
+	ends    []uint32
+	words   []uint64
+	keys    []K
+	found   []*uint32
 }
 
-func newSums[K comparable, Acc any](agg mergeOf[Acc], groups keygroup.Range) *sums[K, Acc] {
-	c := &sums[K, Acc]{agg: agg, groups: groups, most: math.MinInt64,
-		t: table.New[K, sum[Acc]](groups, table.Options{}), to: make([]int64, groups.Len())}
-	for i := range c.to {
-		c.to[i] = math.MinInt64
-	}
+func newSums[K comparable, In, Acc any](agg mergeOf[Acc], groups keygroup.Range, hasher *keygroup.Hasher[K]) *sums[K, In, Acc] {
+	n := groups.Len()
+	c := &sums[K, In, Acc]{agg: agg, groups: groups, hasher: hasher,
+		numbers: table.New[K, uint32](groups, table.Options{}),
+		bits:    uint8(bits.Len(uint(n - 1))),
+		free:    make([][]uint32, n), front: make([][]sum[Acc], n),
+		to: math.MinInt64, flip: math.MinInt64}
 	if agg.subtract == nil {
-		c.front, c.backs = slices.Clone(c.to), make([][]Acc, groups.Len())
-		c.late = table.New[K, Acc](groups, table.Options{})
+		c.back = make([][]sum[Acc], n)
 	}
 	return c
 }
 
-// fire calls emit for each key of group g with a record in the slices in, which
-// are those of w that are there, and then prepares for a next window that
-// begins at keep. It returns a measure of the work it was.
-func (c *sums[K, Acc]) fire(g int, w Window, in []*slice[K, Acc], keep int64, emit func(K, *Acc)) int {
-	i := g - c.groups.Start
-	work := 0
-	for _, s := range in {
-		if s.end > c.to[i] && (!s.late || c.agg.subtract != nil) {
-			work += c.add(s, i)
-		}
-	}
-	c.to[i] = w.EndMillis
-	c.most = max(c.most, w.EndMillis)
-	if c.agg.subtract != nil {
-		for e := range c.t.GroupEntries(g) {
-			emit(e.Key, &e.Value.acc)
-		}
+// place takes a number apart.
+func (c *sums[K, In, Acc]) place(id uint32) (group, place uint32) {
+	return id & (1<<(c.bits&31) - 1), id >> (c.bits & 31)
+}
+
+// assign gives a key of the word that is new in the table a number.
+func (c *sums[K, In, Acc]) assign(v *uint32, word uint64) {
+	g := keygroup.Of(word) - c.groups.Start
+	var i uint32
+	if n := len(c.free[g]); n > 0 {
+		i, c.free[g] = c.free[g][n-1], c.free[g][:n-1]
 	} else {
-		c.emitStacks(i, in, emit)
-	}
-	work += c.t.GroupLen(g)
-	if keep >= w.EndMillis {
-		c.clear(i)
-		if c.front != nil {
-			c.front[i] = w.EndMillis
+		i = uint32(len(c.front[g]))
+		c.front[g] = append(c.front[g], sum[Acc]{})
+		if c.back != nil {
+			c.back[g] = append(c.back[g], sum[Acc]{})
 		}
-		return work
 	}
-	// The slices to take out come first.
+	*v = (i<<(c.bits&31) | uint32(g)) + 1
+}
+
+// addLate adds a record to a late slice, and to the sums where those have it.
+func (c *sums[K, In, Acc]) addLate(p *closedSet[Acc], word uint64, k K, add func(*Acc, *In), v *In) {
+	id, created := c.numbers.Upsert(word, k)
+	if created {
+		c.assign(id, word)
+	}
+	g, i := c.place(*id - 1)
+	s := &c.front[g][i]
+	at, there := p.places[*id-1]
+	if !there {
+		at = len(p.ids)
+		if p.places == nil {
+			p.places = map[uint32]int{}
+		}
+		p.places[*id-1] = at
+		var zero Acc
+		p.ids, p.accs = append(p.ids, *id-1), append(p.accs, zero)
+		s.refs++
+	}
+	add(&p.accs[at], v)
+	if c.back != nil {
+		return
+	}
+	var x Acc
+	add(&x, v)
+	c.agg.merge(&s.acc, &x)
+	if !there {
+		s.n++
+	}
+}
+
+// manyKeys is the number of keys above which close goes by key group.
+const manyKeys = 1 << 14
+
+// close makes p of the entries of a slice that gets no more records. It goes
+// key group by key group if there are many keys, so that what it touches of the
+// sums fits the cache.
+func (c *sums[K, In, Acc]) close(p *closedSet[Acc], entries []table.Entry[K, Acc]) {
+	if n := len(c.spare); n > 0 {
+		*p, c.spare[n-1] = c.spare[n-1], closedSet[Acc]{}
+		c.spare = c.spare[:n-1]
+	}
+	p.ids, p.accs = slices.Grow(p.ids, len(entries)), slices.Grow(p.accs, len(entries))
+	sorted := c.numbers.Len() > manyKeys
+	if sorted {
+		c.order, c.ends = byGroup(c.order, c.ends, c.groups.Len(), len(entries), func(j int) int {
+			return keygroup.Of(entries[j].Word()) - c.groups.Start
+		})
+	}
+	for at := 0; at < len(entries); at += 256 {
+		n := min(len(entries)-at, 256)
+		c.words, c.keys = c.words[:0], c.keys[:0]
+		for j := at; j < at+n; j++ {
+			e := &entries[j]
+			if sorted {
+				e = &entries[c.order[j]]
+			}
+			c.words, c.keys = append(c.words, e.Word()), append(c.keys, e.Key)
+			p.accs = append(p.accs, e.Value)
+		}
+		c.found, _ = c.numbers.UpsertBatch(c.words, c.keys, c.found[:0])
+		for j, v := range c.found {
+			if *v == 0 {
+				c.assign(v, c.words[j])
+			}
+			p.ids = append(p.ids, *v-1)
+			g, i := c.place(*v - 1)
+			c.front[g][i].refs++
+		}
+	}
+	clear(c.keys)
+	c.words, c.keys = c.words[:0], c.keys[:0]
+}
+
+// byGroup sorts the numbers below n by key group, without changing the order
+// within one: those of group g are order[ends[g]:ends[g+1]]. It uses the memory
+// of order and ends.
+func byGroup(order, ends []uint32, groups, n int, group func(j int) int) (_, _ []uint32) {
+	order = slices.Grow(order[:0], n)[:n]
+	ends = slices.Grow(ends[:0], groups+2)[:groups+2]
+	clear(ends)
+	// At first, ends[g+2] is the size of group g; then ends[g+1] is where its
+	// next one goes.
+	for j := range n {
+		ends[group(j)+2]++
+	}
+	for g := range groups {
+		ends[g+2] += ends[g+1]
+	}
+	for j := range n {
+		g := group(j)
+		order[ends[g+1]] = uint32(j)
+		ends[g+1]++
+	}
+	return order, ends
+}
+
+// begin makes the sums those of w, of which in are the slices that are there.
+func (c *sums[K, In, Acc]) begin(w Window, in []*slice[K, Acc]) {
+	c.late = nil
+	for _, s := range in {
+		switch {
+		case s.late && c.back != nil:
+			c.addToLate(&s.set)
+		case s.late || s.end <= c.to:
+		case c.back != nil:
+			c.addToBack(&s.set)
+		default:
+			c.add(&s.set)
+		}
+	}
+	c.to = max(c.to, w.EndMillis)
+}
+
+// add merges p into the front.
+func (c *sums[K, In, Acc]) add(p *closedSet[Acc]) {
+	accs := p.accs[:len(p.ids)]
+	for j, id := range p.ids {
+		g, i := c.place(id)
+		s := &c.front[g][i]
+		c.agg.merge(&s.acc, &accs[j])
+		s.n++
+	}
+}
+
+// addToBack merges p into the back.
+func (c *sums[K, In, Acc]) addToBack(p *closedSet[Acc]) {
+	for j, id := range p.ids {
+		g, i := c.place(id)
+		c.gather(&c.back[g][i], &p.accs[j])
+	}
+}
+
+// addToLate merges p into the late slices of the window.
+func (c *sums[K, In, Acc]) addToLate(p *closedSet[Acc]) {
+	if c.late == nil {
+		c.late = make([][]sum[Acc], len(c.front))
+		for g := range c.late {
+			c.late[g] = make([]sum[Acc], len(c.front[g]))
+		}
+	}
+	for j, id := range p.ids {
+		g, i := c.place(id)
+		c.gather(&c.late[g][i], &p.accs[j])
+	}
+}
+
+// gather merges acc into s, which may be empty.
+func (c *sums[K, In, Acc]) gather(s *sum[Acc], acc *Acc) {
+	if s.n++; s.n == 1 {
+		c.agg.copy(&s.acc, acc)
+		return
+	}
+	c.agg.into(&s.acc, acc)
+}
+
+// each calls emit for each key of the gth key group with a record in the window
+// that has begun, and returns a measure of the work it was.
+func (c *sums[K, In, Acc]) each(g int, emit func(K, *Acc)) int {
+	group, front := g+c.groups.Start, c.front[g]
+	c.entries = c.numbers.AppendGroup(group, c.entries[:0])
+	for _, e := range c.entries {
+		_, i := c.place(e.Value - 1)
+		switch s := &front[i]; {
+		case s.refs == 0:
+			c.words, c.keys = append(c.words, e.Word()), append(c.keys, e.Key)
+			c.free[g] = append(c.free[g], i)
+		case c.back == nil:
+			if s.n > 0 {
+				emit(e.Key, &s.acc)
+			}
+		default:
+			n := c.take(0, s)
+			n = c.take(n, &c.back[g][i])
+			if c.late != nil {
+				n = c.take(n, &c.late[g][i])
+			}
+			if n > 0 {
+				emit(e.Key, &c.acc)
+			}
+		}
+	}
+	c.forget(g)
+	return len(c.entries)
+}
+
+// forget takes the keys that each has found to have no entries out of the gth
+// key group; words and keys have them.
+func (c *sums[K, In, Acc]) forget(g int) {
+	var acc Acc
+	c.acc = acc
+	if len(c.keys) == 0 {
+		return
+	}
+	for j, k := range c.keys {
+		c.numbers.Delete(c.words[j], k)
+	}
+	clear(c.keys)
+	c.words, c.keys = c.words[:0], c.keys[:0]
+	if c.numbers.GroupLen(g+c.groups.Start) > 0 {
+		return
+	}
+	c.front[g], c.free[g] = nil, nil
+	if c.back != nil {
+		c.back[g] = nil
+	}
+}
+
+// take merges s into acc, which holds n entries.
+func (c *sums[K, In, Acc]) take(n int32, s *sum[Acc]) int32 {
+	switch {
+	case s.n == 0:
+	case n == 0:
+		c.agg.copy(&c.acc, &s.acc)
+	default:
+		c.agg.into(&c.acc, &s.acc)
+	}
+	return n + s.n
+}
+
+// end prepares for a next window that begins at keep: it takes the slices
+// before out of the sums.
+func (c *sums[K, In, Acc]) end(w Window, in []*slice[K, Acc], keep int64) {
+	c.late = nil
 	n := 0
 	for n < len(in) && in[n].start < keep {
 		n++
 	}
-	if c.front != nil {
+	if c.back == nil {
 		for _, s := range in[:n] {
-			if s.end > c.front[i] && !s.late {
-				return work + c.flip(i, w.EndMillis, in[n:])
-			}
+			c.subtract(&s.set)
+		}
+		return
+	}
+	for _, s := range in[:n] {
+		if s.end > c.flip && !s.late {
+			c.remake(in[n:])
+			c.flip = w.EndMillis
+			return
 		}
 	}
 	for _, s := range in[:n] {
-		switch {
-		case c.front == nil:
-			work += c.subtract(s, i)
-		case !s.late:
-			work += c.undo(s, i)
+		if !s.late {
+			c.undo(&s.set)
 		}
 	}
-	return work
 }
 
-// entries are those of the ith group of s.
-func (c *sums[K, Acc]) entries(s *slice[K, Acc], i int) ([]uint64, []K, []Acc) {
-	if !s.late {
-		return s.d.group(i)
-	}
-	d := &c.tmp
-	d.words, d.keys, d.accs = d.words[:0], d.keys[:0], d.accs[:0]
-	for e := range s.t.GroupEntries(i + c.groups.Start) {
-		d.words, d.keys, d.accs = append(d.words, e.Word()), append(d.keys, e.Key), append(d.accs, e.Value)
-	}
-	return d.words, d.keys, d.accs
-}
-
-// chunk is the number of keys looked up at once: their misses overlap.
-const chunk = 64
-
-// sumsOf returns the sums of keys.
-func (c *sums[K, Acc]) sumsOf(words []uint64, keys []K) []*sum[Acc] {
-	c.found, _ = c.t.UpsertBatch(words, keys, c.found[:0])
-	return c.found
-}
-
-// add merges the ith group of s into the front if it can be subtracted, else
-// into the back.
-func (c *sums[K, Acc]) add(s *slice[K, Acc], i int) int {
-	words, keys, accs := c.entries(s, i)
-	for lo := 0; lo < len(words); lo += chunk {
-		hi := min(lo+chunk, len(words))
-		found := c.sumsOf(words[lo:hi], keys[lo:hi])
-		if c.agg.subtract != nil {
-			for j, v := range found {
-				c.agg.merge(&v.acc, &accs[lo+j])
-				v.n++
-			}
+// subtract takes p out of the front.
+func (c *sums[K, In, Acc]) subtract(p *closedSet[Acc]) {
+	var zero Acc
+	accs := p.accs[:len(p.ids)]
+	for j, id := range p.ids {
+		g, i := c.place(id)
+		s := &c.front[g][i]
+		if s.n--; s.n == 0 {
+			s.acc = zero
 			continue
 		}
-		backs := c.backs[i]
-		for j, v := range found {
-			if v.back != 0 {
-				c.agg.into(&backs[v.back-1], &accs[lo+j])
-				continue
-			}
-			var acc Acc
-			backs = append(backs, acc)
-			v.back = int32(len(backs))
-			c.agg.copy(&backs[v.back-1], &accs[lo+j])
+		c.agg.subtract(&s.acc, &accs[j])
+	}
+}
+
+// undo makes the front what it was before p came in.
+func (c *sums[K, In, Acc]) undo(p *closedSet[Acc]) {
+	for j, id := range p.ids {
+		g, i := c.place(id)
+		s := &c.front[g][i]
+		if s.n--; s.n > 0 {
+			s.acc = p.undo[j]
 		}
-		c.backs[i] = backs
 	}
-	return len(words)
 }
 
-// subtract takes the ith group of s out of the front.
-func (c *sums[K, Acc]) subtract(s *slice[K, Acc], i int) int {
-	words, keys, accs := c.entries(s, i)
-	for lo := 0; lo < len(words); lo += chunk {
-		hi := min(lo+chunk, len(words))
-		for j, v := range c.sumsOf(words[lo:hi], keys[lo:hi]) {
-			if v.n--; v.n == 0 {
-				c.gone = append(c.gone, int32(lo+j))
-				continue
-			}
-			c.agg.subtract(&v.acc, &accs[lo+j])
+// remake makes the front the sum of the slices in and the back empty.
+func (c *sums[K, In, Acc]) remake(in []*slice[K, Acc]) {
+	for g := range c.front {
+		for i := range c.front[g] {
+			c.front[g][i] = sum[Acc]{refs: c.front[g][i].refs}
 		}
-		c.deleteGone(words, keys)
+		clear(c.back[g])
 	}
-	return len(words)
-}
-
-// undo makes the front of the ith group what it was before s came in.
-func (c *sums[K, Acc]) undo(s *slice[K, Acc], i int) int {
-	words, keys, _ := s.d.group(i)
-	undo := s.d.undo[s.d.at[i]:]
-	for lo := 0; lo < len(words); lo += chunk {
-		hi := min(lo+chunk, len(words))
-		for j, v := range c.sumsOf(words[lo:hi], keys[lo:hi]) {
-			v.n--
-			switch {
-			case v.n > 0:
-				v.acc = undo[lo+j]
-			case v.back == 0:
-				c.gone = append(c.gone, int32(lo+j))
-			}
-		}
-		c.deleteGone(words, keys)
-	}
-	return len(words)
-}
-
-// deleteGone takes out the keys that gone lists; they were just looked up.
-func (c *sums[K, Acc]) deleteGone(words []uint64, keys []K) {
-	for _, j := range c.gone {
-		c.t.Delete(words[j], keys[j])
-	}
-	c.gone = c.gone[:0]
-}
-
-// flip makes the front of the ith group the sum of the slices in and the back
-// empty.
-func (c *sums[K, Acc]) flip(i int, end int64, in []*slice[K, Acc]) (work int) {
-	c.clear(i)
-	c.front[i] = end
 	for _, s := range slices.Backward(in) {
 		if s.late {
 			continue
 		}
-		words, keys, accs := s.d.group(i)
-		if len(s.d.undo) < len(s.d.accs) {
-			s.d.undo = slices.Grow(s.d.undo[:0], len(s.d.accs))[:len(s.d.accs)]
-		}
-		undo := s.d.undo[s.d.at[i]:]
-		for lo := 0; lo < len(words); lo += chunk {
-			hi := min(lo+chunk, len(words))
-			for j, v := range c.sumsOf(words[lo:hi], keys[lo:hi]) {
-				v.n++
-				if v.n == 1 {
-					c.agg.copy(&v.acc, &accs[lo+j])
-					continue
-				}
-				// Older records come first, as they do in the back.
-				was := &undo[lo+j]
-				*was = v.acc
-				c.agg.copy(&v.acc, &accs[lo+j])
-				c.agg.into(&v.acc, was)
+		p := &s.set
+		p.undo = slices.Grow(p.undo[:0], len(p.accs))[:len(p.accs)]
+		// Older records come first, as they do in the back.
+		for j, id := range slices.Backward(p.ids) {
+			g, i := c.place(id)
+			s := &c.front[g][i]
+			if s.n++; s.n == 1 {
+				c.agg.copy(&s.acc, &p.accs[j])
+				continue
 			}
+			p.undo[j] = s.acc
+			c.agg.copy(&s.acc, &p.accs[j])
+			c.agg.into(&s.acc, &p.undo[j])
 		}
-		work += len(words)
-	}
-	return work
-}
-
-// clear takes all slices out of the ith group.
-func (c *sums[K, Acc]) clear(i int) {
-	c.t.ClearGroup(i + c.groups.Start)
-	if c.backs != nil {
-		clear(c.backs[i])
-		c.backs[i] = c.backs[i][:0]
 	}
 }
 
-// emitStacks emits the sums of front, back and late slices of the ith group.
-func (c *sums[K, Acc]) emitStacks(i int, in []*slice[K, Acc], emit func(K, *Acc)) {
-	g := i + c.groups.Start
-	for _, s := range in {
-		if s.late && s.t.GroupLen(g) > 0 {
-			for e := range s.t.GroupEntries(g) {
-				v, created := c.late.Upsert(e.Word(), e.Key)
-				if created {
-					c.agg.copy(v, &e.Value)
-					continue
-				}
-				c.agg.into(v, &e.Value)
-			}
+// drop takes the entries of a slice away, which is in no sum any more. Keys that
+// have no others lose their numbers when a window next looks at them.
+func (c *sums[K, In, Acc]) drop(p *closedSet[Acc]) {
+	for _, id := range p.ids {
+		g, i := c.place(id)
+		s := &c.front[g][i]
+		if s.refs--; s.refs == 0 {
+			*s = sum[Acc]{}
 		}
 	}
-	lates := c.late.GroupLen(g) > 0
-	backs := c.backs[i]
-	for e := range c.t.GroupEntries(g) {
-		v := &e.Value
-		if v.n > 0 {
-			c.agg.copy(&c.acc, &v.acc)
-			if v.back != 0 {
-				c.agg.into(&c.acc, &backs[v.back-1])
-			}
-		} else {
-			c.agg.copy(&c.acc, &backs[v.back-1])
-		}
-		if lates {
-			if l := c.late.Get(e.Word(), e.Key); l != nil {
-				c.agg.into(&c.acc, l)
-			}
-		}
-		emit(e.Key, &c.acc)
+	if !p.shared && len(c.spare) < poolMax {
+		clear(p.accs)
+		clear(p.undo)
+		c.spare = append(c.spare, closedSet[Acc]{ids: p.ids[:0], accs: p.accs[:0], undo: p.undo[:0]})
 	}
-	if lates {
-		for e := range c.late.GroupEntries(g) {
-			if c.t.Get(e.Word(), e.Key) == nil {
-				emit(e.Key, &e.Value)
-			}
-		}
-		c.late.ClearGroup(g)
-	}
-	var zero Acc
-	c.acc = zero
-}
-
-// counts reports whether a record of the late slice s, just added, has to be
-// merged into the sum of its key.
-func (c *sums[K, Acc]) counts(s *slice[K, Acc], word uint64) bool {
-	return c.agg.subtract != nil && s.end <= c.to[keygroup.Of(word)-c.groups.Start]
-}
-
-// amend merges x, a late record of k that counts, into the sum. created says
-// that k was not in its slice before.
-func (c *sums[K, Acc]) amend(word uint64, k K, x *Acc, created bool) {
-	v, _ := c.t.Upsert(word, k)
-	c.agg.merge(&v.acc, x)
-	if created {
-		v.n++
-	}
+	*p = closedSet[Acc]{}
 }

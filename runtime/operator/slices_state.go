@@ -3,7 +3,9 @@ package operator
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 	"math"
+	"sync"
 
 	"github.com/millrace/millrace/runtime/codec"
 	"github.com/millrace/millrace/runtime/watermark"
@@ -20,42 +22,24 @@ const (
 
 // Snapshot implements [Stateful].
 func (o *Slices[K, In, Acc, R]) Snapshot() ([]Piece, error) {
-	// The arrays of a slice are only appended to until it is dropped, so
-	// what they hold now can be read later.
-	starts := make([]int64, len(o.live))
-	arrays := make([]sealed[K, Acc], len(o.live))
-	snaps := make([]*table.Snapshot[K, Acc], len(o.live)) // nil where all is in the arrays
-	for i, s := range o.live {
-		s.d.shared = true
-		starts[i], arrays[i] = s.start, s.d
-		if s.t != nil {
-			snaps[i] = s.t.Snapshot()
-		}
-	}
 	wm := o.wm
 	pieces := []Piece{{State: stateTime, Group: UnionGroup, Encode: func(dst []byte) ([]byte, error) {
 		return putInt64(dst, wm), nil
 	}}}
+	frozen, keys, release := o.freeze()
 	var groups []int
-	for g := o.groups.Start; g <= o.groups.End; g++ {
-		for i, s := range snaps {
-			if arrays[i].groupLen(g-o.groups.Start) > 0 || s != nil && s.GroupLen(g) > 0 {
+	for g := range o.groups.All() {
+		for _, s := range frozen {
+			if s.holds(g) {
 				groups = append(groups, g)
 				break
-			}
-		}
-	}
-	pending := pendingCount(len(groups))
-	release := func() {
-		for _, s := range snaps {
-			if s != nil {
-				s.Release()
 			}
 		}
 	}
 	if len(groups) == 0 {
 		release()
 	}
+	pending := pendingCount(len(groups))
 	for _, g := range groups {
 		through := o.through(g)
 		pieces = append(pieces, Piece{State: stateSlices, Group: g, Encode: func(dst []byte) ([]byte, error) {
@@ -65,23 +49,16 @@ func (o *Slices[K, In, Acc, R]) Snapshot() ([]Piece, error) {
 				}
 			}()
 			dst = putInt64(dst, through)
-			for i, s := range snaps {
-				if n := arrays[i].groupLen(g - o.groups.Start); n > 0 {
-					dst = putInt64(dst, starts[i])
-					dst = binary.LittleEndian.AppendUint32(dst, uint32(n))
-					_, keys, accs := arrays[i].group(g - o.groups.Start)
-					for j := range keys {
-						dst = o.keys.Append(dst, &keys[j])
-						dst = o.accs.Append(dst, &accs[j])
-					}
-				}
-				if s == nil || s.GroupLen(g) == 0 {
+			keys := keys(g)
+			for _, s := range frozen {
+				n := s.len(g)
+				if n == 0 {
 					continue
 				}
-				dst = putInt64(dst, starts[i])
-				dst = binary.LittleEndian.AppendUint32(dst, uint32(s.GroupLen(g)))
-				for k, acc := range s.Group(g) {
-					dst = o.keys.Append(dst, &k)
+				dst = putInt64(dst, s.start)
+				dst = binary.LittleEndian.AppendUint32(dst, uint32(n))
+				for k, acc := range s.entries(g, keys) {
+					dst = o.keys.Append(dst, k)
 					dst = o.accs.Append(dst, acc)
 				}
 			}
@@ -92,6 +69,114 @@ func (o *Slices[K, In, Acc, R]) Snapshot() ([]Piece, error) {
 		return encoded(pieces)
 	}
 	return pieces, nil
+}
+
+// frozenSlice is a slice as it was when it was snapshotted. The last two may
+// take long at first.
+type frozenSlice[K comparable, Acc any] struct {
+	start int64
+	holds func(group int) bool // may be true of a group without entries
+	len   func(group int) int
+	// entries iterates over those of a key group, given the keys by their
+	// places.
+	entries func(group int, keys []K) iter.Seq2[*K, *Acc]
+}
+
+// freeze returns the slices as they are now, the keys of a key group by their
+// places, and what is to be called when all has been read.
+func (o *Slices[K, In, Acc, R]) freeze() (frozen []frozenSlice[K, Acc], keys func(group int) []K, release func()) {
+	if o.over != nil {
+		return o.over.freeze(o.live)
+	}
+	snaps := make([]*table.Snapshot[K, Acc], len(o.live))
+	for i, s := range o.live {
+		t := s.t.Snapshot()
+		snaps[i] = t
+		frozen = append(frozen, frozenSlice[K, Acc]{
+			start: s.start, len: func(g int) int { return t.GroupLen(g) },
+			holds: func(g int) bool { return t.GroupLen(g) > 0 },
+			entries: func(g int, _ []K) iter.Seq2[*K, *Acc] {
+				return func(yield func(*K, *Acc) bool) {
+					for e := range t.GroupEntries(g) {
+						if !yield(&e.Key, &e.Value) {
+							return
+						}
+					}
+				}
+			},
+		})
+	}
+	return frozen, func(int) []K { return nil }, func() {
+		for _, t := range snaps {
+			t.Release()
+		}
+	}
+}
+
+// freeze is what Slices.freeze is for windows of several slices.
+func (c *sums[K, In, Acc]) freeze(live []*slice[K, Acc]) (frozen []frozenSlice[K, Acc], keys func(group int) []K, release func()) {
+	groups, start := len(c.front), c.groups.Start
+	numbers := c.numbers.Snapshot()
+	places := make([]int, groups)
+	for g := range places {
+		places[g] = len(c.front[g])
+	}
+	for _, s := range live {
+		f := frozenSlice[K, Acc]{start: s.start}
+		var once sync.Once
+		var order, ends []uint32
+		sorted := func(g, n int, group func(j int) int) []uint32 {
+			once.Do(func() { order, ends = byGroup(nil, nil, groups, n, group) })
+			return order[ends[g]:ends[g+1]]
+		}
+		if s.open != nil {
+			entries := s.open.Freeze()
+			group := func(g int) []uint32 {
+				return sorted(g-start, len(entries), func(j int) int { return keygroup.Of(entries[j].Word()) - start })
+			}
+			f.holds = func(g int) bool { return len(entries) > 0 }
+			f.len = func(g int) int { return len(group(g)) }
+			f.entries = func(g int, _ []K) iter.Seq2[*K, *Acc] {
+				return func(yield func(*K, *Acc) bool) {
+					for _, j := range group(g) {
+						if !yield(&entries[j].Key, &entries[j].Value) {
+							return
+						}
+					}
+				}
+			}
+		} else {
+			s.set.shared, s.set.places = true, nil
+			ids, accs := s.set.ids, s.set.accs
+			group := func(g int) []uint32 {
+				return sorted(g-start, len(ids), func(j int) int {
+					g, _ := c.place(ids[j])
+					return int(g)
+				})
+			}
+			f.holds = func(g int) bool { return numbers.GroupLen(g) > 0 }
+			f.len = func(g int) int { return len(group(g)) }
+			f.entries = func(g int, keys []K) iter.Seq2[*K, *Acc] {
+				return func(yield func(*K, *Acc) bool) {
+					for _, j := range group(g) {
+						_, i := c.place(ids[j])
+						if !yield(&keys[i], &accs[j]) {
+							return
+						}
+					}
+				}
+			}
+		}
+		frozen = append(frozen, f)
+	}
+	return frozen, func(g int) []K {
+		keys := make([]K, places[g-start])
+		for e := range numbers.GroupEntries(g) {
+			_, i := c.place(e.Value - 1)
+			keys[i] = e.Key
+		}
+		return keys
+	}, numbers.Release
 }
 
 // through is the event time up to which key group g has been fired.
@@ -153,7 +238,7 @@ func (o *Slices[K, In, Acc, R]) Restore(pieces []Piece) error {
 					}
 					var acc Acc
 					r.err = r.take(func(src []byte) ([]byte, error) { return o.accs.DecodeOwned(src, &acc) })
-					v, created := s.t.Upsert(word, k)
+					v, created := o.upsert(s, word, k)
 					if created || o.Agg.Merge == nil {
 						*v = acc
 						continue

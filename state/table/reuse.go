@@ -1,9 +1,30 @@
 package table
 
-import "unsafe"
+import (
+	"math/bits"
+	"slices"
+	"unsafe"
+)
 
 // GroupLen is the number of keys in one key group.
 func (t *Table[K, V]) GroupLen[_ lazy](g int) int { return t.s.groups[g-int(t.s.start)].n }
+
+// AppendGroup appends the entries of one key group to entries, in the order of
+// iteration. They are to be read only, and valid until the next change of the
+// table.
+func (t *Table[K, V]) AppendGroup[_ lazy](g int, entries []*Entry[K, V]) []*Entry[K, V] {
+	one := &t.s.one(g)[0]
+	entries = slices.Grow(entries, one.n)
+	for i := uint64(0); one.n > 0 && i < uint64(len(one.dir)); i += one.places(i) {
+		p := &one.dir[i]
+		for j := 0; j < p.slots(); j += 8 {
+			for used := p.used(j); used != 0; used &= used - 1 {
+				entries = append(entries, at[K, V](p, uint64(j+bits.TrailingZeros64(used)/8)))
+			}
+		}
+	}
+	return entries
+}
 
 // Recycle takes all keys out, as Clear does, and keeps the pages that no
 // snapshot shares for the next use: a window's table is filled again with about

@@ -26,6 +26,8 @@
 //     collector.
 //   - The order of iteration depends on the history of the table alone, so
 //     that runs from a seed can be repeated.
+//
+// AppendTable is of another sort: it is filled and emptied again and again.
 package table
 
 import (

@@ -322,20 +322,21 @@ func TestSnapshotsAreReadWhileTheTableIsWritten(t *testing.T) {
 		n := tab.Len()
 		pending++
 		go func() {
-			defer s.Release()
-			seen := 0
-			for k, v := range s.All() {
-				seen++
-				if v[0] > gen || v[1] != v[0]*k {
-					done <- fmt.Errorf("snapshot %d: key %d = %v", gen, k, *v)
-					return
+			err := func() error {
+				defer s.Release() // before done: the end of the test counts on it
+				seen := 0
+				for k, v := range s.All() {
+					seen++
+					if v[0] > gen || v[1] != v[0]*k {
+						return fmt.Errorf("snapshot %d: key %d = %v", gen, k, *v)
+					}
 				}
-			}
-			if seen != n {
-				done <- fmt.Errorf("snapshot %d: %d entries, want %d", gen, seen, n)
-				return
-			}
-			done <- nil
+				if seen != n {
+					return fmt.Errorf("snapshot %d: %d entries, want %d", gen, seen, n)
+				}
+				return nil
+			}()
+			done <- err
 		}()
 		change(500, gen+1)
 		if gen%4 == 0 {
