@@ -34,9 +34,9 @@ var mainFlags = []flagSpec{
 //
 // The command line takes the options of every job (--parallelism and others)
 // and the parameters that the program declares with [Job.Param]; --help lists
-// both. What cannot be written to standard output is an error; one that is
-// closed is a /dev/null to every Go program. The first interrupt (Ctrl-C) stops the job, a second one ends the
-// process at once.
+// both. The first interrupt (Ctrl-C) stops the job, a second one ends the
+// process at once. What cannot be written to standard output is an error; a
+// shell's >&- is none, for every Go program then has /dev/null there.
 func Main(name string, build func(*Job)) {
 	os.Exit(run(name, os.Args[1:], os.Stdout, os.Stderr, build))
 }

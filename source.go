@@ -103,7 +103,8 @@ func (r *Rows[T]) Wait(d time.Duration) { r.wait = d }
 // goes on; otherwise the job fails with b as its error.
 func (r *Rows[T]) Bad(b BadRecord) { r.bad = append(r.bad, b) }
 
-// BadRecord is a piece of input that could not be turned into a record.
+// BadRecord is a piece of input that could not be turned into a record. As JSON
+// its Raw is text wherever it can be.
 type BadRecord struct {
 	// Source is the operator id of the source that met it.
 	Source string

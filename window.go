@@ -15,7 +15,7 @@ import (
 // Window is the half-open span [Start, End) of time that a window covers. It
 // holds milliseconds since the epoch, StartMillis and EndMillis; Start and End
 // give them as time.Time. The one window of [Global] reaches from the least to
-// the greatest integer.
+// the greatest integer. As JSON a window is {"Start": …, "End": …} in RFC 3339.
 type Window = operator.Window
 
 // Result is one window's value for one key. Its event time is the last
