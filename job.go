@@ -177,6 +177,12 @@ type Running struct{ x *local.Execution }
 // OperatorStatus is where one chain of operators stands, over its subtasks.
 type OperatorStatus = local.OperatorStatus
 
+// LateDropped is how many records an operator has dropped because they came too
+// late (Flink's numLateRecordsDropped). It is in [OperatorStatus], and logged as
+// a warning when the job ends. [WindowedStream.LateTo] and its like take late
+// records instead.
+type LateDropped = local.LateDropped
+
 // Operators returns where every chain of operators stands. It may be called
 // from any goroutine while the job runs and after.
 func (r *Running) Operators() []OperatorStatus { return r.x.Status() }

@@ -49,7 +49,7 @@ func (p *progress) run() {
 		case <-p.quit:
 			n, _ := p.now()
 			took := time.Since(start)
-			fmt.Fprintf(p.w, "\r\x1b[K%s records in %s (%s/s)\n", count(n), took.Round(time.Millisecond), count(int64(float64(n)/took.Seconds())))
+			fmt.Fprintf(p.w, "\r\x1b[K%s records in %s (%s/s)%s\n", count(n), took.Round(time.Millisecond), count(int64(float64(n)/took.Seconds())), p.late())
 			return
 		case now := <-tick.C:
 			n, wm := p.now()
@@ -75,6 +75,20 @@ func (p *progress) now() (n int64, watermark string) {
 		}
 	}
 	return n, operator.FormatMillis(wm)
+}
+
+// late says how many records were dropped, if any: the log says where.
+func (p *progress) late() string {
+	n := int64(0)
+	for _, o := range p.r.Operators() {
+		for _, d := range o.LateDropped {
+			n += d.Records
+		}
+	}
+	if n == 0 {
+		return ""
+	}
+	return ", " + count(n) + " dropped as late"
 }
 
 // count prints a number with its thousands set off.

@@ -271,9 +271,19 @@ func Start(ctx context.Context, g *graph.Graph, opts Options) (*Running, error) 
 		}
 		cancel(nil)
 		x.background.Wait()
+		x.tellLate()
 		close(r.done)
 	}()
 	return r, nil
+}
+
+// tellLate logs what has been dropped, which nobody would know otherwise.
+func (x *Execution) tellLate() {
+	for _, s := range x.Status() {
+		for _, d := range s.LateDropped {
+			x.opts.Log.Warn("late records were dropped", "job", x.opts.Job, "operator", d.Operator, "records", d.Records)
+		}
+	}
 }
 
 // Wait returns when the job has ended and nothing of it is left.
@@ -296,6 +306,16 @@ type OperatorStatus struct {
 	Records int64
 	// Watermark is the least event time of the subtasks, in milliseconds.
 	Watermark int64
+	// LateDropped is how many records each of the chain's operators has dropped
+	// because they came too late and nobody reads late ones. It lists those
+	// that have dropped any, and follows behind a little while the job runs.
+	LateDropped []LateDropped
+}
+
+// LateDropped is how many records an operator has dropped, over its subtasks.
+type LateDropped struct {
+	Operator string
+	Records  int64
 }
 
 // Status returns where every chain stands. Safe while the job runs.
@@ -307,6 +327,15 @@ func (x *Execution) Status() []OperatorStatus {
 			t := x.tasks[x.bases[ci]+sub]
 			s.Records += t.Records()
 			s.Watermark = min(s.Watermark, t.Watermark())
+		}
+		for i, n := range c.Nodes {
+			d := LateDropped{Operator: n.Label()}
+			for sub := range c.Parallelism {
+				d.Records += x.tasks[x.bases[ci]+sub].LateDropped(i)
+			}
+			if d.Records > 0 {
+				s.LateDropped = append(s.LateDropped, d)
+			}
 		}
 		out = append(out, s)
 	}

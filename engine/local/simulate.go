@@ -42,6 +42,7 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 			errs = append(errs, t.Close())
 		}
 		x.background.Wait()
+		x.tellLate()
 		err = errors.Join(errs...)
 	}()
 	for _, t := range x.tasks {

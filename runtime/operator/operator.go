@@ -81,6 +81,13 @@ type InputEnder interface{ EndInput(i int) error }
 // task then keeps them in the queue. It is asked before each batch.
 type Gated interface{ Wants(input int) bool }
 
+// A LateDropper is an operator that drops records which come too late, unless
+// somebody reads them.
+type LateDropper interface {
+	// LateDropped is how many it has dropped since Open.
+	LateDropped() int64
+}
+
 // Stateful operators can be snapshotted between any two calls and restored
 // after Open of a fresh instance, before anything else.
 type Stateful interface {

@@ -71,6 +71,9 @@ type node struct {
 	keeper operator.Timekeeper
 	ender  operator.InputEnder
 	gate   operator.Gated
+	late   operator.LateDropper
+
+	dropped *atomic.Int64 // what late said last, for everybody
 }
 
 type out struct {
@@ -143,6 +146,9 @@ func New(spec Spec, inbox *exchange.Inbox, wake chan struct{}) *Task {
 		nd.keeper, _ = n.Op.(operator.Timekeeper)
 		nd.ender, _ = n.Op.(operator.InputEnder)
 		nd.gate, _ = n.Op.(operator.Gated)
+		if nd.late, _ = n.Op.(operator.LateDropper); nd.late != nil {
+			nd.dropped = new(atomic.Int64)
+		}
 		for _, o := range n.Outs {
 			nd.outs = append(nd.outs, out{Output: o, sent: watermark.None})
 		}
@@ -192,6 +198,15 @@ func (t *Task) Name() string { return t.name }
 // Records returns how many records the task's head has handled. For everybody.
 func (t *Task) Records() int64 { return t.records.Load() }
 
+// LateDropped returns how many records the task's operator i has dropped for
+// being late. For everybody.
+func (t *Task) LateDropped(i int) int64 {
+	if d := t.nodes[i].dropped; d != nil {
+		return d.Load()
+	}
+	return 0
+}
+
 // Watermark returns the event time of the task. For everybody.
 func (t *Task) Watermark() int64 { return t.mark.Load() }
 
@@ -218,6 +233,9 @@ func (t *Task) Close() error {
 		n := &t.nodes[i]
 		if !n.opened {
 			continue
+		}
+		if n.late != nil {
+			n.dropped.Store(n.late.LateDropped())
 		}
 		if err := t.guard(n.op.Close); err != nil {
 			errs = append(errs, t.failIn(i, "close", err))
@@ -563,6 +581,9 @@ func (t *Task) pass() error {
 		}
 		if n.keeper != nil {
 			n.out = max(n.out, n.keeper.EventTime())
+		}
+		if n.late != nil {
+			n.dropped.Store(n.late.LateDropped())
 		}
 		if over && n.in == watermark.End {
 			t.aside("at the end of input")
