@@ -44,7 +44,7 @@ func ExampleKeyedStream_Count() {
 func ExampleKeyedStream_Process() {
 	run(func(job *millrace.Job) {
 		job.From("clicks", clicks()).
-			EventTime(click.Time, 5*time.Second).
+			EventTime(click.Time, 20*time.Second).
 			KeyBy(click.Who).
 			Process("last-seen", func(op *millrace.Op[string, click, string]) {
 				last := op.Value[int64]("last", millrace.TTL(time.Hour))
@@ -72,7 +72,7 @@ func ExampleKeyedStream_Process() {
 func ExampleTumbling() {
 	run(func(job *millrace.Job) {
 		job.From("clicks", clicks()).
-			EventTime(click.Time, 5*time.Second).
+			EventTime(click.Time, 20*time.Second).
 			KeyBy(click.Who).
 			Window(millrace.Tumbling(10*time.Second)).
 			Count("clicks-in-window").
@@ -90,7 +90,7 @@ func ExampleTumbling() {
 func ExampleSession() {
 	run(func(job *millrace.Job) {
 		job.From("clicks", clicks()).
-			EventTime(click.Time, 5*time.Second).
+			EventTime(click.Time, 20*time.Second).
 			KeyBy(click.Who).
 			Window(millrace.Session(8*time.Second)).
 			Apply("sessions", func(user string, w millrace.Window, clicks iter.Seq[click], emit func(string)) {
@@ -111,7 +111,7 @@ func ExampleSession() {
 func ExampleWindowedStream_Aggregate() {
 	run(func(job *millrace.Job) {
 		job.From("clicks", clicks()).
-			EventTime(click.Time, 5*time.Second).
+			EventTime(click.Time, 20*time.Second).
 			WindowAll(millrace.Sliding(20*time.Second, 10*time.Second)).
 			Aggregate("latest", millrace.Max(func(c click) int64 { return c.At })).
 			Map(func(r millrace.Result[struct{}, int64]) int64 { return r.Value }).

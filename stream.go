@@ -252,7 +252,9 @@ type Timestamps[T any] struct {
 	// AtMillis returns a record's event time in milliseconds since the epoch.
 	AtMillis func(*T) int64
 	// MaxDelay is how far behind the latest record of its split a record may
-	// come; 0. The watermark is the latest time minus MaxDelay minus 1 ms.
+	// come; 0. The watermark is the latest time minus MaxDelay minus 1 ms, and
+	// right behind a source it follows every record: which records are late
+	// depends on their order alone.
 	MaxDelay time.Duration
 	// Generator makes watermarks in a way of its own, in place of MaxDelay. It
 	// is called once for each split.

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"github.com/millrace/millrace/engine/graph"
@@ -254,15 +255,41 @@ func Start(ctx context.Context, g *graph.Graph, opts Options) (*Running, error) 
 	r := &Running{Execution: x, done: make(chan struct{})}
 	var wg sync.WaitGroup
 	var once sync.Once
+	fail := func(err error) {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			once.Do(func() {
+				r.err = err
+				cancel(err)
+			})
+		}
+	}
+	var opened sync.WaitGroup
+	settled := make(chan struct{})
+	vacant := slices.ContainsFunc(x.tasks, (*task.Task).Vacant)
 	for _, t := range x.tasks {
+		opened.Add(1)
 		wg.Go(func() {
-			if err := t.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
-				once.Do(func() {
-					r.err = err
-					cancel(err)
-				})
+			if vacant {
+				err := t.Open()
+				fail(err)
+				opened.Done()
+				<-settled
+				if err != nil {
+					fail(t.Close())
+					return
+				}
 			}
+			fail(t.Run(ctx))
 		})
+	}
+	if vacant {
+		go func() {
+			opened.Wait()
+			if ctx.Err() == nil {
+				fail(x.settle())
+			}
+			close(settled)
+		}()
 	}
 	go func() {
 		wg.Wait()
@@ -275,6 +302,33 @@ func Start(ctx context.Context, g *graph.Graph, opts Options) (*Running, error) 
 		close(r.done)
 	}()
 	return r, nil
+}
+
+// settle lets everybody know of the subtasks of sources that have nothing to
+// read, before anything is read. Until then event time would be held back for
+// them downstream, and how long that is must not decide which records are late.
+// All tasks are open, and none is run by anybody else.
+func (x *Execution) settle() error {
+	for again := true; again; {
+		again = false
+		for _, t := range x.tasks {
+			if t.Source() && !t.Vacant() {
+				continue
+			}
+			for {
+				st, err := t.Step()
+				if err != nil {
+					return err
+				}
+				if !st.Ran {
+					break
+				}
+				again = true
+			}
+			t.Flush()
+		}
+	}
+	return nil
 }
 
 // tellLate logs what has been dropped, which nobody would know otherwise.

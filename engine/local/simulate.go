@@ -50,6 +50,9 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 			return err
 		}
 	}
+	if err := x.settle(); err != nil {
+		return err
+	}
 	type standing struct {
 		until int64
 		done  bool

@@ -31,6 +31,13 @@ type Poller interface {
 	Held(held bool)
 }
 
+// A Sharer is a source that is shared out among subtasks before any of them
+// begins.
+type Sharer interface {
+	// Shares reports whether subtask index may get a part of it.
+	Shares(index int) bool
+}
+
 // Polled says what came of a Poll.
 type Polled struct {
 	// Ended: nothing will come any more.
@@ -104,6 +111,13 @@ func (e *Enumerator) next(index, n int, begun bool) (splits []Split, more bool) 
 		e.pending = e.pending[1:]
 	}
 	return splits, len(e.pending) > 0
+}
+
+// shares reports whether subtask index may get a split.
+func (e *Enumerator) shares(index int) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return index < len(e.first) || e.bounded && len(e.pending) > 0
 }
 
 // Stamping says where records get their event time and how watermarks follow.
@@ -206,10 +220,31 @@ type openSplit[T, B any] struct {
 	at     []byte           // position of the last batch taken from ahead
 	until  int64            // nothing to read before this time, in nanoseconds
 	count  int64
-	max    int64 // largest event time observed
+	max    int64 // largest event time observed, or largest watermark of gen
 	where  func() string
 	read   string // says that the split is being read
 	closed bool   // reader.Close has been called
+
+	// What has been read and not been sent, if rest.batch is set: the rows from
+	// sent on, cut where a watermark belongs in between.
+	rest portion[T, B]
+	sent int
+	cuts []cut
+}
+
+// portion is the result of one read.
+type portion[T, B any] struct {
+	batch *record.Batch[T]
+	from  *aheadBatch[T, B] // what batch is part of, if it was read ahead
+	wait  time.Duration
+	ended bool
+}
+
+// cut says that a watermark comes before a row: the split's after an event of
+// time largest, or one that a generator made.
+type cut struct {
+	row                int
+	largest, watermark int64
 }
 
 // Open implements [Operator].
@@ -277,6 +312,11 @@ func (s *Source[T, B]) Held(held bool) {
 	}
 }
 
+// Shares implements [Sharer].
+func (s *Source[T, B]) Shares(index int) bool {
+	return s.Enumerator.shares(index)
+}
+
 // Poll implements [Poller].
 func (s *Source[T, B]) Poll() (Polled, error) {
 	now := s.env.Clock.Now()
@@ -299,16 +339,18 @@ func (s *Source[T, B]) Poll() (Polled, error) {
 			s.turn = 0
 		}
 		o := s.open[s.turn]
-		if s.ahead > 0 && o.mark.Paused() {
-			s.turn++
-			continue
-		}
-		if o.until > now {
-			s.turn++
-			if d := time.Duration(o.until - now); wait == 0 || d < wait {
-				wait = d
+		if o.rest.batch == nil {
+			if s.ahead > 0 && o.mark.Paused() {
+				s.turn++
+				continue
 			}
-			continue
+			if o.until > now {
+				s.turn++
+				if d := time.Duration(o.until - now); wait == 0 || d < wait {
+					wait = d
+				}
+				continue
+			}
 		}
 		read, ended, err := s.readSplit(o, now)
 		if err != nil {
@@ -318,6 +360,9 @@ func (s *Source[T, B]) Poll() (Polled, error) {
 		s.align(now)
 		if ended {
 			s.open = slices.Delete(s.open, s.turn, s.turn+1)
+			return Polled{Read: true}, nil
+		}
+		if o.rest.batch != nil {
 			return Polled{Read: true}, nil
 		}
 		s.turn++
@@ -374,74 +419,49 @@ func (s *Source[T, B]) take(now int64) error {
 	return nil
 }
 
-// readSplit reads one batch of o and sends it.
+// readSplit sends what is left of the last batch of o up to the next cut, or
+// reads a batch first.
 func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended bool, err error) {
 	cur := s.env.Cursor
-	cur.Aside(s.env.Name, o.read)
-	cur.Where = o.where
-	b, bads := s.batch, s.bads[:0]
-	var wait time.Duration
-	var rerr error
-	if o.ahead != nil {
-		got := o.ahead.take()
-		if got == nil {
-			o.until = 0
-			return false, false, nil
+	if o.rest.batch == nil {
+		if read, err = s.fetch(o); err != nil || o.rest.batch == nil {
+			return read, false, err
 		}
-		b, bads, wait, rerr = got.batch, got.bads, got.wait, got.err
-		o.at = got.at
-		defer o.ahead.giveBack(got)
 	} else {
-		bads, wait, rerr = o.reader.Read(s.env.Ctx, b, bads)
-		s.bads = bads
+		cur.Where = o.where
 	}
-	ended = errors.Is(rerr, io.EOF)
-	if rerr != nil && !ended {
-		if errors.Is(rerr, context.Canceled) && s.env.Ctx.Err() != nil {
-			return false, false, s.env.Ctx.Err()
-		}
-		cur.Op = ""
-		return false, false, fmt.Errorf("read split %s: %w", o.ID, rerr)
-	}
-	cur.Base, cur.Row, cur.Times = o.count, 0, b.Times
-	for _, bad := range bads {
-		if !s.bad.Connected() {
-			cur.Op = "" // the bad record says where it is
-			if e, ok := any(bad).(error); ok {
-				return false, false, e
-			}
-			return false, false, fmt.Errorf("split %s: bad record %+v", o.ID, bad)
-		}
-		s.bad.Emit(bad, record.NoTime)
-	}
-	if len(bads) > 0 {
-		if err := s.bad.Flush(); err != nil {
+	r := &o.rest
+	if len(o.cuts) > 0 {
+		c := o.cuts[0]
+		if err := s.send(r.batch, o.sent, c.row, true); err != nil {
 			return false, false, err
 		}
+		o.sent, o.cuts = c.row, o.cuts[1:]
+		s.note(o.mark.Observe(c.largest))
+		if o.gen != nil {
+			s.note(o.mark.Advance(c.watermark))
+		}
+		return true, false, nil
 	}
-	read = len(b.Rows) > 0 || len(bads) > 0
-	if len(b.Rows) > 0 {
-		if err := s.stamp(o, b); err != nil {
+	if n := len(r.batch.Rows); n > 0 {
+		if err := s.send(r.batch, o.sent, n, false); err != nil {
 			return false, false, err
 		}
-		if s.read == 0 {
-			s.Enumerator.begun.Store(true)
-		}
-		n := len(b.Rows)
-		cur.Op = ""
-		if err := s.out.Send(b); err != nil {
-			return false, false, err
-		}
+		s.observe(o)
 		o.count += int64(n)
-		s.read += int64(n)
+		read = true
 	}
-	b.Reset()
-	cur.Op = ""
-	if wait > 0 {
-		o.until = now + int64(wait)
+	if r.wait > 0 {
+		o.until = now + int64(r.wait)
 	} else {
 		o.until = 0
 	}
+	r.batch.Reset()
+	if r.from != nil {
+		o.ahead.giveBack(r.from)
+	}
+	ended = r.ended
+	*r, o.sent = portion[T, B]{}, 0
 	if ended {
 		// The next split comes before the old one goes: a moment without any
 		// would look idle and let event time run ahead of what is still unread.
@@ -467,7 +487,87 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 	return read, ended, nil
 }
 
-// stamp gives the batch its event times and tells the split's watermark.
+// fetch reads one batch of o into o.rest, and sends the bad records in it.
+func (s *Source[T, B]) fetch(o *openSplit[T, B]) (read bool, err error) {
+	cur := s.env.Cursor
+	cur.Aside(s.env.Name, o.read)
+	cur.Where = o.where
+	r := portion[T, B]{batch: s.batch}
+	bads := s.bads[:0]
+	if o.ahead != nil {
+		r.from = o.ahead.take()
+		if r.from == nil {
+			o.until = 0
+			cur.Op = ""
+			return false, nil
+		}
+		r.batch, bads, r.wait, err = r.from.batch, r.from.bads, r.from.wait, r.from.err
+		o.at = r.from.at
+	} else {
+		bads, r.wait, err = o.reader.Read(s.env.Ctx, r.batch, bads)
+		s.bads = bads
+	}
+	r.ended = errors.Is(err, io.EOF)
+	if err != nil && !r.ended {
+		if errors.Is(err, context.Canceled) && s.env.Ctx.Err() != nil {
+			return false, s.env.Ctx.Err()
+		}
+		cur.Op = ""
+		return false, fmt.Errorf("read split %s: %w", o.ID, err)
+	}
+	cur.Base, cur.Row, cur.Times = o.count, 0, r.batch.Times
+	for _, bad := range bads {
+		if !s.bad.Connected() {
+			cur.Op = "" // the bad record says where it is
+			if e, ok := any(bad).(error); ok {
+				return false, e
+			}
+			return false, fmt.Errorf("split %s: bad record %+v", o.ID, bad)
+		}
+		s.bad.Emit(bad, record.NoTime)
+	}
+	if len(bads) > 0 {
+		if err := s.bad.Flush(); err != nil {
+			return false, err
+		}
+	}
+	if len(r.batch.Rows) > 0 {
+		if err := s.stamp(o, r.batch); err != nil {
+			return false, err
+		}
+		if s.read == 0 {
+			s.Enumerator.begun.Store(true)
+		}
+	}
+	cur.Op = ""
+	o.rest = r
+	return len(bads) > 0, nil
+}
+
+// send sends the rows of b from one on to before another. more says that others
+// will follow.
+func (s *Source[T, B]) send(b *record.Batch[T], from, to int, more bool) error {
+	if from == to {
+		return nil
+	}
+	b.Shared = more
+	if from > 0 || more {
+		sel := b.SelBuffer()
+		for i := from; i < to; i++ {
+			sel = append(sel, int32(i))
+		}
+		b.Sel = sel
+	}
+	s.read += int64(to - from)
+	return s.out.Send(b)
+}
+
+// stamp gives the batch its event times and finds where it has to be cut: a
+// record that is late by the watermark after those before it must not come
+// before that watermark. What happens to it would else depend on how the input
+// fell into batches. Nor must one that is next to the watermark, which would
+// touch a session that has ended; but not so where events of the largest time
+// are still to come: those are no exception then.
 func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) error {
 	if s.Stamping.Stamp != nil {
 		s.Stamping.Stamp(s.env.Cursor, b.Rows, b.Times)
@@ -476,26 +576,53 @@ func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) error {
 		s.env.Cursor.Row = int32(i)
 		return timeError(b.Times[i])
 	}
+	o.cuts = o.cuts[:0]
 	if o.gen != nil {
-		cur := s.env.Cursor
-		for i := range b.Rows {
-			cur.Row = int32(i)
-			if w := o.gen.OnEvent(&b.Rows[i], b.Times[i]); w != watermark.None {
-				s.note(o.mark.Advance(w))
-			}
-		}
-		s.note(o.mark.Observe(watermark.None))
-		cur.Aside(s.env.Name, "OnPeriodic")
-		if w := o.gen.OnPeriodic(); w != watermark.None {
-			s.note(o.mark.Advance(w))
-		}
+		s.generate(o, b)
 		return nil
 	}
-	for _, t := range b.Times {
-		o.max = max(o.max, t)
+	lag, ok := s.Stamping.Strategy.Lag()
+	told, largest := o.max, o.max
+	for i, t := range b.Times {
+		if t > largest {
+			largest = t
+			continue
+		}
+		if ok && largest > told && t <= largest-lag && t != record.NoTime {
+			o.cuts = append(o.cuts, cut{row: i, largest: largest})
+			told = largest
+		}
 	}
-	s.note(o.mark.Observe(o.max))
+	o.max = largest
 	return nil
+}
+
+// generate runs the split's generator over the batch.
+func (s *Source[T, B]) generate(o *openSplit[T, B], b *record.Batch[T]) {
+	cur := s.env.Cursor
+	told := o.max
+	for i, t := range b.Times {
+		if o.max > told && t <= o.max && t != record.NoTime {
+			o.cuts = append(o.cuts, cut{row: i, largest: watermark.None, watermark: o.max})
+			told = o.max
+		}
+		cur.Row = int32(i)
+		o.max = max(o.max, o.gen.OnEvent(&b.Rows[i], t))
+	}
+	cur.Aside(s.env.Name, "OnPeriodic")
+	o.max = max(o.max, o.gen.OnPeriodic())
+}
+
+// observe tells the split's watermark after a whole batch.
+func (s *Source[T, B]) observe(o *openSplit[T, B]) {
+	if o.gen == nil {
+		s.note(o.mark.Observe(o.max))
+		return
+	}
+	s.note(o.mark.Observe(watermark.None)) // an idle split is active first
+	if o.max != watermark.None {
+		s.note(o.mark.Advance(o.max))
+	}
 }
 
 // timeError says that t cannot be the event time of a record.

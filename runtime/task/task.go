@@ -210,10 +210,23 @@ func (t *Task) LateDropped(i int) int64 {
 // Watermark returns the event time of the task. For everybody.
 func (t *Task) Watermark() int64 { return t.mark.Load() }
 
-// Open opens the operators.
+// Source reports whether the task reads a source.
+func (t *Task) Source() bool { return t.source != nil }
+
+// Vacant reports whether the task reads a source of which it will never have
+// any part.
+func (t *Task) Vacant() bool {
+	s, ok := t.source.(operator.Sharer)
+	return ok && !s.Shares(t.env.Index)
+}
+
+// Open opens the operators, unless that has been done.
 func (t *Task) Open() (err error) {
 	for i := range t.nodes {
 		n := &t.nodes[i]
+		if n.opened {
+			continue
+		}
 		n.opened = true
 		if err := t.guard(func() error { return n.op.Open(n.env) }); err != nil {
 			return t.failIn(i, "open", err)

@@ -66,6 +66,17 @@ func (s Strategy) watermark(largest int64) int64 {
 	return largest - s.delay - 1
 }
 
+// Lag is how far behind the largest timestamp an event has to be for what
+// becomes of it to depend on the watermark after that timestamp: it is late, or
+// next to the watermark and there is a bound that it exceeds. ok is false if the
+// strategy does not say.
+func (s Strategy) Lag() (millis int64, ok bool) {
+	if s.delay > 0 {
+		return s.delay, s.kind == bounded
+	}
+	return 1, s.kind == bounded
+}
+
 // A Generator makes the watermarks of one split in a way of the user's own. It
 // returns the watermark it wants sent, or [None] to send nothing; one that is
 // not above the last is ignored. Each split has a generator of its own, called
