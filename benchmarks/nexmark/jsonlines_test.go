@@ -189,6 +189,15 @@ func TestWriterAgreesWithEncodingJSON(t *testing.T) {
 	}
 }
 
+func TestTimesMayLeaveOutSecondsThatAreZero(t *testing.T) {
+	for _, s := range []string{"2026-11-23T00:55", "2026-11-23 00:55Z"} {
+		got, err := ParseMillis(s)
+		if want := time.Date(2026, 11, 23, 0, 55, 0, 0, time.UTC).UnixMilli(); err != nil || got != want {
+			t.Errorf("%s: %d, %v, want %d", s, got, err, want)
+		}
+	}
+}
+
 func TestTimesPrintAndParseLikeTheStandardLibrary(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	for i := range 50_000 {

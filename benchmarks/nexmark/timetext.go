@@ -49,10 +49,14 @@ func appendTwo(dst []byte, n int) []byte { return append(dst, byte('0'+n/10), by
 var errTime = errors.New("want a time like 2026-11-23T00:55:27.41")
 
 // ParseMillis reads a time as AppendMillis writes it, in milliseconds since
-// 1970 UTC. A space may stand for the T, a Z may follow, and there may be
-// nine decimals, of which those after the third are dropped.
+// 1970 UTC. A space may stand for the T, a Z may follow, seconds that are 0 may
+// be left out, and there may be nine decimals, of which those after the third
+// are dropped.
 func ParseMillis(s string) (int64, error) {
 	s = strings.TrimSuffix(s, "Z")
+	if len(s) == len("2026-11-23T00:55") {
+		s += ":00"
+	}
 	if len(s) < len("2026-11-23T00:55:27") || len(s) > len("2026-11-23T00:55:27.123456789") ||
 		s[4] != '-' || s[7] != '-' || s[10] != 'T' && s[10] != ' ' || s[13] != ':' || s[16] != ':' {
 		return 0, errTime
