@@ -174,7 +174,7 @@ func decodeBlock(dst, src []byte, word uint64, offset int64) (size int, raw []by
 		return blockHeadBytes + n, payload, nil
 	}
 	if cap(dst) < holds {
-		dst = make([]byte, 0, max(holds, blockBytes))
+		dst = make([]byte, 0, holds)
 	}
 	raw, err = zstdDecoder().DecodeAll(payload, dst[:0:holds])
 	if err != nil {
@@ -276,8 +276,7 @@ func walkFile(r io.Reader, name string, visit func(offset int64, size int, raw [
 	var d xxhash.Digest
 	d.Reset()
 	word := fileWord(name)
-	buf := make([]byte, blockHeadBytes, blockHeadBytes+blockBytes)
-	var raw []byte
+	var buf, raw []byte
 	at := int64(0)
 	read := func(n int) error {
 		if cap(buf) < n {

@@ -236,7 +236,7 @@ func (s *Snapshot) Copy(ctx context.Context, o *Operator, c *Chunk, w io.Writer)
 	defer func() { _ = r.Close() }()
 	sha := sha256.New()
 	word, left, skip := fileWord(c.File), c.Bytes, c.Skip
-	buf := make([]byte, blockHeadBytes, blockHeadBytes+blockBytes)
+	buf := make([]byte, blockHeadBytes)
 	for off, end := c.Offset, c.Offset+c.Stored; off < end; {
 		n := 0
 		_, err := io.ReadFull(r, buf[:blockHeadBytes])
