@@ -204,7 +204,7 @@ func TestAKillAtAnyOperationLosesNothingAndLeavesNothing(t *testing.T) {
 
 func TestASecondKillWhileRecoveringLosesNothing(t *testing.T) {
 	ctx := t.Context()
-	for n := 3; n <= 60; n += 4 {
+	for n := 3; n <= 34; n += scale {
 		store := &blob.Memory{}
 		p := simulate(ctx, store, blob.Crash(n, errKilled, n%2 == 0, 0), false)
 		for k := 1; k <= 12; k++ {
@@ -226,7 +226,7 @@ func TestAFailureOfAnyOneOperationIsSurvived(t *testing.T) {
 	ctx := t.Context()
 	whole := &blob.Memory{}
 	simulate(ctx, whole, nil, false)
-	for n := 1; n <= whole.Ops(); n++ {
+	for n := 1; n <= whole.Ops(); n += scale {
 		for _, f := range []blob.Fault{{Err: blob.ErrTransient}, {Err: blob.ErrTransient, Done: true}, {Err: blob.ErrTransient, Torn: 60}} {
 			store := &blob.Memory{Torn: f.Torn > 0}
 			p := simulate(ctx, store, func(op blob.Op) blob.Fault {
@@ -246,9 +246,39 @@ func TestAFailureOfAnyOneOperationIsSurvived(t *testing.T) {
 	}
 }
 
+// Checkpoint 2 is published, but nobody knows; the job goes on without it and
+// deletes it. A kill while it does so must not leave a manifest whose files are
+// gone.
+func TestAKillWhileAnUncertainCheckpointIsDeletedLeavesNoHalf(t *testing.T) {
+	for n := 1; ; n++ {
+		store := &blob.Memory{}
+		killed, from := false, 0
+		p := simulate(t.Context(), store, func(op blob.Op) blob.Fault {
+			if op.Name == "job/chk-2/_metadata" && (op.Kind == blob.OpPutNew || op.Kind == blob.OpGet) {
+				from = op.N
+				return blob.Fault{Err: blob.ErrTransient, Done: true}
+			}
+			if killed = killed || from > 0 && op.N >= from+n; killed {
+				return blob.Fault{Err: errKilled}
+			}
+			return blob.Fault{}
+		}, true)
+		store.Hook = nil
+		if err := recovered(t.Context(), store, p); err != nil {
+			t.Fatalf("killed %d operations later: %v", n, err)
+		}
+		if !killed {
+			if p.acked != 4 || n < 15 {
+				t.Errorf("came to checkpoint %d, %d operations later", p.acked, n)
+			}
+			return
+		}
+	}
+}
+
 func TestManyFailuresAreSurvived(t *testing.T) {
 	complete := 0
-	for seed := range uint64(300) {
+	for seed := range uint64(300 / scale) {
 		store := &blob.Memory{Torn: seed%2 == 0}
 		p := simulate(t.Context(), store, blob.Faults(seed, blob.Rates{Fail: .04, Lost: .04, Tear: .04}), true)
 		store.Hook = nil
@@ -257,7 +287,7 @@ func TestManyFailuresAreSurvived(t *testing.T) {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
 	}
-	if complete < 400 {
+	if complete < 400/scale {
 		t.Errorf("%d checkpoints only", complete)
 	}
 }
@@ -353,6 +383,10 @@ func TestCleanLeavesWhatMayBeBeingWritten(t *testing.T) {
 	}
 	if err := f.Publish(t.Context(), late); err != nil {
 		t.Error(err)
+	}
+	// Published while the caller made up its mind.
+	if c, err = f.Clean(t.Context(), CleanOptions{Keep: []uint64{1}, Attempt: 1, Pending: 2}); err != nil || len(c.Files)+len(c.Checkpoints) > 0 {
+		t.Errorf("%+v, %v", c, err)
 	}
 	if c, err = f.Clean(t.Context(), CleanOptions{Keep: []uint64{1}, Attempt: 1, Pending: 3, DryRun: true}); err != nil || len(c.Files) == 0 || !slices.Equal(c.Checkpoints, []uint64{2}) || c.Bytes == 0 {
 		t.Errorf("%+v, %v", c, err)

@@ -85,7 +85,7 @@ func TestEveryFlippedByteIsFoundAndNamed(t *testing.T) {
 	store, _, _ := small(t)
 	for _, name := range filesOfTwo(t, store) {
 		data := content(t, store, name)
-		for i := range data {
+		for i := 0; i < len(data); i += scale {
 			bad := bytes.Clone(data)
 			bad[i] ^= 1 << (i % 8)
 			broken := store.Clone()
@@ -121,7 +121,7 @@ func TestFilesThatAreMissingCutShortOrTooLongAreFoundAndNamed(t *testing.T) {
 			}
 			found(t, name+": deleted", broken, name)
 		}
-		for n := 0; n < len(data); n += 1 + n/40 {
+		for n := 0; n < len(data); n += scale + n/40 {
 			broken := store.Clone()
 			replace(t, broken, name, data[:n])
 			found(t, fmt.Sprintf("%s: cut to %d of %d bytes", name, n, len(data)), broken, name)
@@ -328,7 +328,7 @@ func TestAFullDiskFailsTheCheckpointAndNothingElse(t *testing.T) {
 	}
 	before := j.content()
 	j.step()
-	for room := int64(0); room < 3000; room += 100 {
+	for room := int64(0); room < 3000; room += 200 {
 		full := NewFolder(&smallDisk{Store: disk, room: room}, "job")
 		m, err := j.checkpoint(t.Context(), full, 2, 1, m1)
 		if !errors.Is(err, syscall.ENOSPC) || errors.Is(err, ErrDamaged) || errors.Is(err, blob.ErrTransient) {

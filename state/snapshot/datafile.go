@@ -73,6 +73,9 @@ var (
 	})
 )
 
+// compressed has memory to compress blocks into.
+var compressed = sync.Pool{New: func() any { return new([]byte) }}
+
 // A block is a block of a data file that has no place yet.
 type block struct {
 	head    [blockHeadBytes]byte // without its checksum
@@ -86,10 +89,13 @@ func newBlock(raw []byte, compress, owned bool) block {
 	b := block{raw: len(raw)}
 	codec := byte(codecNone)
 	if compress {
-		p := zstdEncoder().EncodeAll(raw, make([]byte, 0, len(raw)/2))
+		buf := compressed.Get().(*[]byte)
+		p := zstdEncoder().EncodeAll(raw, (*buf)[:0])
 		if len(p) < len(raw)-len(raw)/16 {
-			b.payload, codec = p, codecZstd
+			b.payload, codec = bytes.Clone(p), codecZstd
 		}
+		*buf = p
+		compressed.Put(buf)
 	}
 	if codec == codecNone {
 		b.payload = raw

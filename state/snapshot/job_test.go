@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -41,6 +42,7 @@ type job struct {
 	versioned   bool
 	concurrent  bool
 	inline      int
+	random      bool // what it holds cannot be compressed
 	fileBytes   int64
 	coldBytes   int64
 
@@ -63,11 +65,15 @@ func newJob(seed uint64) *job {
 	return j
 }
 
-// bytes are random, and can be compressed.
+// bytes are random, and can be compressed unless j.random.
 func (j *job) bytes(n int) []byte {
 	var b []byte
+	mask := uint64(0x0303030303030303)
+	if j.random {
+		mask = math.MaxUint64
+	}
 	for len(b) < n {
-		b = binary.LittleEndian.AppendUint64(b, j.rng.Uint64()&0x0303030303030303)
+		b = binary.LittleEndian.AppendUint64(b, j.rng.Uint64()&mask)
 	}
 	return b[:n]
 }
