@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -169,8 +171,11 @@ func simulate(ctx context.Context, store *blob.Memory, hook func(blob.Op) blob.F
 		}
 	}
 	for range 4 {
-		if err := p.checkpoint(ctx); err != nil && !tolerant {
-			return p
+		if err := p.checkpoint(ctx); err != nil {
+			if !tolerant {
+				return p
+			}
+			_ = p.clean(ctx) // of what it has left; it may fail, too
 		}
 	}
 	return p
@@ -393,6 +398,32 @@ func TestCleanLeavesWhatMayBeBeingWritten(t *testing.T) {
 	}
 	if err := mustOpen(t, store, f.CheckpointDir(2)).Verify(t.Context()); err != nil {
 		t.Errorf("after a dry run: %v", err)
+	}
+}
+
+func TestCleanRemovesInterruptedWritesOfEndedAttemptsOnly(t *testing.T) {
+	dir := t.TempDir()
+	store := blob.NewFile(dir)
+	f := NewFolder(store, "job")
+	if _, err := newJob(1).checkpoint(t.Context(), f, 1, 2, nil); err != nil {
+		t.Fatal(err)
+	}
+	leave := func(name string) {
+		if err := os.WriteFile(filepath.Join(dir, "job", name), nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leave("data/.tmp-a1-c9-a1-w0-1")  // of the attempt before
+	leave("data/.tmp-a1-c1-a2-w0-2")  // of a checkpoint that is complete
+	leave("data/.tmp-a1-c2-a2-w0-1")  // being written
+	leave("chk-1/.tmp-a1-_metadata")  // of a checkpoint that is complete
+	leave("chk-1/.tmp-a1-_metadata2") // not ours
+	c, err := f.Clean(t.Context(), CleanOptions{Keep: []uint64{1}, Attempt: 2, Pending: 2})
+	if err != nil || c.Leavings != 3 || len(c.Files) > 0 {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err = f.Clean(t.Context(), CleanOptions{Keep: []uint64{1}, Attempt: 3, Pending: 2}); err != nil || c.Leavings != 1 {
+		t.Errorf("%+v, %v", c, err)
 	}
 }
 

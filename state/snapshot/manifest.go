@@ -1,10 +1,13 @@
 package snapshot
 
 import (
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -275,6 +278,25 @@ func (o *Operator) State(kind StateKind, name string) *State {
 	return nil
 }
 
+// Keyed iterates over the operator's keyed state in some key groups: what a
+// subtask that owns them is to load.
+func (o *Operator) Keyed(groups keygroup.Range) iter.Seq2[*State, *Entry] {
+	return func(yield func(*State, *Entry) bool) {
+		for i := range o.States {
+			s := &o.States[i]
+			if s.Kind != Keyed {
+				continue
+			}
+			first, _ := slices.BinarySearchFunc(s.Entries, groups.Start, func(e Entry, g int) int { return cmp.Compare(e.Group, g) })
+			for j := first; j < len(s.Entries) && groups.Contains(s.Entries[j].Group); j++ {
+				if !yield(s, &s.Entries[j]) {
+					return
+				}
+			}
+		}
+	}
+}
+
 // Sizes are how large a snapshot is.
 type Sizes struct {
 	// State is the number of bytes of state, before compression.
@@ -352,7 +374,7 @@ func (o *Operator) entryHolder(s *State, e *Entry) holder {
 }
 
 // chunks iterates over all chunks of the manifest and whose they are.
-func (m *Manifest) chunks() func(yield func(func() holder, *Chunk) bool) {
+func (m *Manifest) chunks() iter.Seq2[func() holder, *Chunk] {
 	return func(yield func(func() holder, *Chunk) bool) {
 		for i := range m.Operators {
 			for w, c := range m.Operators[i].chunks() {
@@ -366,7 +388,7 @@ func (m *Manifest) chunks() func(yield func(func() holder, *Chunk) bool) {
 
 // chunks iterates over the operator's chunks. Whose they are is told by a
 // function, because it is asked for seldom and costs a string.
-func (o *Operator) chunks() func(yield func(func() holder, *Chunk) bool) {
+func (o *Operator) chunks() iter.Seq2[func() holder, *Chunk] {
 	return func(yield func(func() holder, *Chunk) bool) {
 		for i := range o.States {
 			s := &o.States[i]

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/millrace/millrace/state/blob"
+	"github.com/millrace/millrace/state/keygroup"
 )
 
 func TestWhatIsWrittenIsReadBack(t *testing.T) {
@@ -432,6 +433,32 @@ func TestTheFolderOfAJobMayBeMoved(t *testing.T) {
 		t.Fatal(err)
 	}
 	sameContent(t, "moved", mustLoad(t, s), j.content())
+}
+
+func TestKeyGroupsOfARangeAreFound(t *testing.T) {
+	j := newJob(2)
+	j.counts[5] = []byte("it has state by now")
+	delete(j.counts, 6)
+	m, err := j.checkpoint(t.Context(), NewFolder(&blob.Memory{}, ""), 1, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for s, e := range m.Operator("count").Keyed(keygroup.Range{Start: 4, End: 7}) {
+		got = append(got, fmt.Sprint(s.Name, e.Group))
+	}
+	if want := "[sum4 sum5 sum7 timers4 timers5 timers7]"; fmt.Sprint(got) != want {
+		t.Errorf("%v, want %s", got, want)
+	}
+	for s, e := range m.Operator("count").Keyed(keygroup.Range{Start: 4, End: 3}) {
+		t.Errorf("%s %d", s.Name, e.Group)
+	}
+	n := 0
+	for range m.Operator("count").Keyed(keygroup.Whole(16)) {
+		if n++; n == 3 {
+			break
+		}
+	}
 }
 
 func TestAnErrorOfTheCallerEndsLoad(t *testing.T) {
