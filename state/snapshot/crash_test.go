@@ -191,7 +191,7 @@ func TestAKillAtAnyOperationLosesNothingAndLeavesNothing(t *testing.T) {
 	if ops < 30 {
 		t.Fatalf("%d operations", ops)
 	}
-	for n := 1; n <= ops; n++ {
+	for n := 1; n <= ops; n += min(scale, 3) {
 		for _, how := range []struct {
 			name string
 			done bool
