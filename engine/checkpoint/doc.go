@@ -1,0 +1,2 @@
+// Package checkpoint decides.
+package checkpoint
