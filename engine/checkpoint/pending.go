@@ -302,7 +302,8 @@ func (c *Coordinator) abort(p *pending, e *AbortError) {
 		return
 	}
 	c.failures++
-	if c.failures > c.cfg.TolerableFailures && c.cfg.TolerableFailures < Unlimited {
+	tooMany := c.failures > c.cfg.TolerableFailures && c.cfg.TolerableFailures < Unlimited
+	if tooMany && !c.recover.restoring && c.tasks.byState[lost] == 0 { // else it is restarted anyway
 		c.failures = 0
 		c.failJob(fmt.Errorf("Exceeded checkpoint tolerable failure threshold. Tolerated in a row: %d; the last: %w", c.cfg.TolerableFailures, e))
 	}

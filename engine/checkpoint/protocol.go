@@ -128,10 +128,12 @@ type (
 	}
 
 	// Backlog says whether a source works on old records, for which
-	// [Config.BacklogInterval] holds.
+	// [Config.BacklogInterval] holds. Of two the one with the greater Seq is
+	// true, whichever comes last. As one may be lost, sources repeat it.
 	Backlog struct {
 		Task    Task
 		Attempt Attempt
+		Seq     int // from 1
 		On      bool
 	}
 

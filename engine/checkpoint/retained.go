@@ -42,16 +42,17 @@ func (k *kept) add(d Completed) {
 }
 
 // retain removes what the newest checkpoint makes superfluous and returns what
-// is to be dropped: owned ones beyond the n newest. Others are the user's and
-// only forgotten.
+// is to be dropped: owned ones beyond the n newest. Others that are older than
+// those are the user's and only forgotten.
 func (k *kept) retain(n int) (drop []Completed) {
-	newest := len(k.all) - 1
 	var rest []Completed
-	for i := newest; i >= 0; i-- {
+	for i := len(k.all) - 1; i >= 0; i-- {
 		switch o := k.all[i]; {
-		case o.Owned && n > 0:
-			n--
+		case n > 0:
 			rest = append(rest, o)
+			if o.Owned {
+				n--
+			}
 		case o.Owned:
 			drop = append(drop, o)
 		}
@@ -179,7 +180,7 @@ func (c *Coordinator) restored(ev Restored) {
 		if ev.Attempt <= e.attempt {
 			panic(fmt.Sprintf("checkpoint: %s restored as attempt %d after attempt %d", c.names[t], ev.Attempt, e.attempt))
 		}
-		e.attempt = ev.Attempt
+		e.attempt, e.said = ev.Attempt, 0
 		c.tasks.set(e, deploying)
 	}
 	c.tasks.countInputs(c.topo)
@@ -202,7 +203,7 @@ func (c *Coordinator) end(p *pending, path string) {
 	by := &c.tasks.byState
 	switch {
 	case by[lost]+by[deploying] > 0:
-		c.endDone(fmt.Errorf("%s: a task failed before the job had ended", p.kind))
+		c.endDone(errors.New("the savepoint is complete but the job did not end with it: a task had failed"))
 	case by[finished] == len(c.tasks.all):
 		c.endDone(nil)
 	}
@@ -220,10 +221,10 @@ func (c *Coordinator) jobEnded(how End) {
 	if c.ending != nil && how == JobFinished {
 		c.endDone(nil)
 	}
-	c.suspend(Shutdown, "", fmt.Errorf("the job is %s", how))
+	c.suspend(Shutdown, how.String(), nil)
 	for _, p := range slices.Clone(c.pending) {
 		if how != JobSuspended {
-			c.abort(p, &AbortError{Reason: Shutdown})
+			c.abort(p, &AbortError{Reason: Shutdown, Detail: how.String()})
 		} else if p.request != nil {
 			// The next coordinator finds out whether it exists.
 			c.do(Answer{Request: p.request.ID, Checkpoint: p.id, Err: errors.New("the coordinator stopped before the store had said whether it is published")})

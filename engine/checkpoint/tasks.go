@@ -42,6 +42,7 @@ type task struct {
 	attempt Attempt
 	state   taskState
 	backlog bool
+	said    int // Seq of the last Backlog
 	open    int
 }
 
@@ -128,8 +129,12 @@ func (c *Coordinator) backlog(ev Backlog) {
 	if t == nil {
 		return
 	}
-	if t.backlog == ev.On || t.state != running {
-		c.ignored.Doubled++
+	if ev.Seq <= t.said || t.state != running {
+		c.ignored.Late++
+		return
+	}
+	t.said = ev.Seq
+	if t.backlog == ev.On {
 		return
 	}
 	t.backlog = ev.On
@@ -215,10 +220,7 @@ func (c *Coordinator) suspend(why Reason, detail string, cause error) {
 	c.clock.stop()
 	c.rejectAll(errors.New(why.String()))
 	if c.ending != nil {
-		err := fmt.Errorf("%s: %s %s before the job had ended", c.ending.kind, detail, why)
-		if cause != nil {
-			err = fmt.Errorf("%w: %w", err, cause)
-		}
-		c.endDone(err)
+		err := &AbortError{Checkpoint: c.ending.id, Kind: c.ending.kind, Reason: why, Detail: detail, Cause: cause}
+		c.endDone(fmt.Errorf("the savepoint is complete but the job did not end with it: %w", err))
 	}
 }

@@ -30,11 +30,13 @@ type world struct {
 	block   int // of ids reserved at a time
 	reached ID  // ids below were reserved
 
-	restarting int // counts requests to restart; the newest counts
+	restarting int // counts restarts; the newest counts
+	asked      int // the restart that the coordinator was last asked about
 	wake       int
 	requests   map[RequestID]Kind
 	nextReq    RequestID
 
+	cuts      map[cutOf]bool
 	life      map[ID]string // what became of each id that was triggered
 	kinds     map[ID]Kind
 	newest    ID // triggered
@@ -54,8 +56,15 @@ type worldTask struct {
 	seen          ID
 	blocked       ID
 	backlog       bool
+	said          int
 	consumers     []Task
 	cutWhileEnded map[ID]bool
+}
+
+// cutOf is the part of a task in a snapshot.
+type cutOf struct {
+	id ID
+	t  Task
 }
 
 // An object is a snapshot in the store.
@@ -83,10 +92,12 @@ type item struct {
 
 type agenda []item
 
-func (a agenda) Len() int           { return len(a) }
-func (a agenda) Less(i, j int) bool { return a[i].at.Before(a[j].at) || a[i].at.Equal(a[j].at) && a[i].seq < a[j].seq }
-func (a agenda) Swap(i, j int)      { a[i], a[j] = a[j], a[i] }
-func (a *agenda) Push(x any)        { *a = append(*a, x.(item)) }
+func (a agenda) Len() int { return len(a) }
+func (a agenda) Less(i, j int) bool {
+	return a[i].at.Before(a[j].at) || a[i].at.Equal(a[j].at) && a[i].seq < a[j].seq
+}
+func (a agenda) Swap(i, j int) { a[i], a[j] = a[j], a[i] }
+func (a *agenda) Push(x any)   { *a = append(*a, x.(item)) }
 func (a *agenda) Pop() any {
 	x := (*a)[len(*a)-1]
 	*a = (*a)[:len(*a)-1]
@@ -96,7 +107,7 @@ func (a *agenda) Pop() any {
 func newWorld(seed uint64) *world {
 	w := &world{
 		rng: rand.New(rand.NewPCG(seed, 1)), now: time.Unix(1_000_000, 0), store: map[ID]*object{},
-		requests: map[RequestID]Kind{}, life: map[ID]string{}, kinds: map[ID]Kind{}, reached: 1,
+		requests: map[RequestID]Kind{}, cuts: map[cutOf]bool{}, life: map[ID]string{}, kinds: map[ID]Kind{}, reached: 1,
 	}
 	r := w.rng
 	w.faults = []float64{0, 0.02, 0.1, 0.3}[r.IntN(4)]
@@ -200,9 +211,11 @@ func (w *world) step(ev Event) {
 		return
 	}
 	as := w.c.Step(w.now, ev)
-	w.note("%v %T%+v -> %d actions", w.now.Sub(time.Unix(1_000_000, 0)), ev, ev, len(as))
-	for _, a := range as {
-		w.note("    %T%+v", a, a)
+	if w.log != nil {
+		w.log = append(w.log, fmt.Sprintf("%v %T%+v", w.now.Sub(time.Unix(1_000_000, 0)), ev, ev))
+		for _, a := range as {
+			w.log = append(w.log, fmt.Sprintf("    %T%+v", a, a))
+		}
 	}
 	for _, d := range w.c.kept.all {
 		if w.life[d.ID] == "open" {
@@ -215,18 +228,12 @@ func (w *world) step(ev Event) {
 		w.perform(a)
 	}
 	n := 0
-	for id, l := range w.life {
-		if l == "open" && !w.kinds[id].Savepoint() {
+	for id := w.newest; id > 0 && id > w.newest-20; id-- {
+		if w.life[id] == "open" && !w.kinds[id].Savepoint() {
 			n++
 		}
 	}
 	w.check(n <= w.cfg.MaxConcurrent, "%d checkpoints pending, at most %d allowed", n, w.cfg.MaxConcurrent)
-}
-
-func (w *world) note(format string, args ...any) {
-	if w.log != nil {
-		w.log = append(w.log, fmt.Sprintf(format, args...))
-	}
 }
 
 // chaos schedules what goes wrong, and what users ask for.
@@ -249,7 +256,8 @@ func (w *world) chaos() {
 		case 4:
 			if t := Task(w.rng.IntN(len(w.tasks))); w.tasks[t].up {
 				w.tasks[t].backlog = !w.tasks[t].backlog
-				w.message(Backlog{t, w.tasks[t].attempt, w.tasks[t].backlog})
+				w.tasks[t].said++
+				w.message(Backlog{t, w.tasks[t].attempt, w.tasks[t].said, w.tasks[t].backlog})
 			}
 		case 5:
 			if w.bounded {
@@ -392,8 +400,8 @@ func (w *world) finish(t Task) {
 	ev := Finished{t, x.attempt, x.seen}
 	w.after(w.soon(), func() { w.step(ev) })
 	for _, o := range x.consumers {
-		for id, l := range w.life {
-			if l == "open" {
+		for id := ID(1); id <= w.newest; id++ {
+			if w.life[id] == "open" {
 				w.later(o, func() { w.barrier(o, id) })
 			}
 		}
@@ -422,6 +430,7 @@ func (w *world) restart() {
 			w.tasks[i].up = false
 			w.tasks[i].attempt++ // nothing comes from the old one; messages under way do
 		}
+		w.asked = n
 		w.step(Recover{})
 	})
 }
@@ -459,6 +468,7 @@ func (w *world) cut(t Task, id ID) {
 		return
 	}
 	x.seen = id
+	w.cuts[cutOf{id, t}] = true
 	if x.ended {
 		x.cutWhileEnded[id] = true
 	}
