@@ -82,7 +82,7 @@ func (w *world) perform(a Action) {
 		delete(w.requests, a.Request)
 	case Reserve:
 		w.check(a.Below > w.reached, "%d reserved again", a.Below)
-		w.after(w.soon(), func() { w.reached = a.Below; w.step(Reserved{a.Below}) })
+		w.after(w.soon(), func() { w.reached = a.Below; w.step(Reserved(a)) })
 	case WakeAt:
 		w.check(a.At.IsZero() || a.At.After(w.now), "to be woken at %v, which is over", a.At)
 		w.wake++

@@ -51,7 +51,6 @@ type worldTask struct {
 	attempt       Attempt
 	up            bool
 	ended         bool
-	endsAt        ID // first snapshot after the end of data
 	finished      bool
 	seen          ID
 	blocked       ID
@@ -69,11 +68,10 @@ type cutOf struct {
 
 // An object is a snapshot in the store.
 type object struct {
-	kind    Kind
-	acks    []Ack
-	landed  bool
-	barred  bool // will never land
-	started bool
+	kind   Kind
+	acks   []Ack
+	landed bool
+	barred bool // will never land
 }
 
 type violation string
