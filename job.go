@@ -18,6 +18,7 @@ import (
 	"github.com/millrace/millrace/runtime/record"
 	"github.com/millrace/millrace/runtime/task"
 	"github.com/millrace/millrace/runtime/watermark"
+	"github.com/millrace/millrace/state/blob"
 )
 
 // Job collects the operators of one program. A Job is built by one goroutine.
@@ -163,16 +164,31 @@ type RunOptions struct {
 	Log *slog.Logger
 	// Params are the values of the job's parameters; see [Job.Param].
 	Params map[string]string
+	// Settings by Flink's keys: execution.checkpointing.interval and
+	// execution.checkpointing.dir have the job take checkpoints, from which it
+	// goes on after a failure (restart-strategy.*), and when it is started
+	// again under the same name with the same folder. A job that ends well
+	// deletes them; one that is cancelled or fails does not, unless
+	// execution.checkpointing.externalized-checkpoint-retention says so.
+	Settings map[string]string
 	// Seed, if not nil, runs the whole job from one loop on the calling
 	// goroutine, in an order of steps that the seed decides: the same seed,
 	// the same order. For tests.
 	Seed *uint64
+	// Fault, with a Seed, is asked before each step; an error it returns ends
+	// the attempt there, as the death of its process would, and the job is
+	// restarted from its last checkpoint as its settings say. It is given the
+	// number of the attempt, from 1.
+	Fault func(attempt int) error
+	// Store keeps the checkpoints in place of the folder that the settings
+	// name: for tests, which take a *blob.Memory.
+	Store blob.Store
 	// Status, if not nil, is called with the job once it runs.
 	Status func(*Running)
 }
 
 // Running is a job under way, for those who watch it.
-type Running struct{ x *local.Execution }
+type Running struct{ x *local.Running }
 
 // OperatorStatus is where one chain of operators stands, over its subtasks.
 type OperatorStatus = local.OperatorStatus
@@ -220,8 +236,12 @@ func (j *Job) run(ctx context.Context, opt RunOptions) error {
 	}
 	o.NoChaining = o.NoChaining || opt.NoChaining
 	o.Clock, o.Log = opt.Clock, opt.Log
-	g := j.finish()
 	var err error
+	o.Fault = opt.Fault
+	if o.Checkpoints, err = checkpoints(ctx, name, opt.Settings, opt.Store); err != nil {
+		return fmt.Errorf("job %s: %w", name, err)
+	}
+	g := j.finish()
 	if opt.Seed != nil {
 		err = local.Simulate(ctx, g, o, *opt.Seed)
 	} else {
@@ -229,7 +249,7 @@ func (j *Job) run(ctx context.Context, opt RunOptions) error {
 		r, err = local.Start(ctx, g, o)
 		if err == nil {
 			if opt.Status != nil {
-				opt.Status(&Running{r.Execution})
+				opt.Status(&Running{r})
 			}
 			err = r.Wait()
 		}

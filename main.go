@@ -42,7 +42,8 @@ func Main(name string, build func(*Job)) {
 }
 
 func run(name string, args []string, stdout, stderr *os.File, build func(*Job)) int {
-	given, err := parseArgs(args)
+	settings := map[string]string{}
+	given, err := parseArgs(args, settings)
 	if err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 		return 2
@@ -56,6 +57,7 @@ func run(name string, args []string, stdout, stderr *os.File, build func(*Job)) 
 	for _, f := range mainFlags {
 		delete(given, f.name)
 	}
+	opt.Settings = settings
 	j := &Job{name: name, params: params{given: given}}
 	build(j)
 	if help {
@@ -90,11 +92,17 @@ func run(name string, args []string, stdout, stderr *os.File, build func(*Job)) 
 	return 1
 }
 
-// parseArgs takes --name value, --name=value and --name.
-func parseArgs(args []string) (map[string]string, error) {
+// parseArgs takes --name value, --name=value, --name, and settings: -Dkey=value.
+func parseArgs(args []string, settings map[string]string) (map[string]string, error) {
 	given := map[string]string{}
 	for i := 0; i < len(args); i++ {
 		a := args[i]
+		if d, ok := strings.CutPrefix(a, "-D"); ok {
+			if err := setting(settings, d); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if a == "-h" {
 			a = "--help"
 		}
@@ -173,6 +181,10 @@ func usage(out io.Writer, name string, j *Job) error {
 	for _, f := range mainFlags {
 		fmt.Fprintf(w, "  --%-22s %s\n", strings.TrimSpace(f.name+" "+f.value), f.usage)
 	}
+	fmt.Fprintf(w, "\nSettings, by Flink's keys:\n"+
+		"  -Dexecution.checkpointing.interval=10s -Dexecution.checkpointing.dir=DIR\n"+
+		"                           take checkpoints, and go on from the newest when the job has failed or is\n"+
+		"                           started again\n")
 	_, err := io.WriteString(out, w.String())
 	return err
 }

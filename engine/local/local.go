@@ -9,10 +9,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/millrace/millrace/engine/graph"
+	"github.com/millrace/millrace/engine/restart"
 	"github.com/millrace/millrace/runtime/clock"
 	"github.com/millrace/millrace/runtime/exchange"
 	"github.com/millrace/millrace/runtime/operator"
@@ -32,6 +36,14 @@ type Options struct {
 	Clock clock.Clock
 	// Log; none.
 	Log *slog.Logger
+
+	// Checkpoints, if not nil, says how state is kept and that a job that
+	// fails runs on from there.
+	Checkpoints *Checkpoints
+	// Fault is asked before each step of a simulation; an error ends the
+	// attempt there, as a crash would. It gets the number of the attempt, from
+	// 1.
+	Fault func(attempt int) error
 
 	rand func(n int) int // set by Simulate
 }
@@ -58,6 +70,10 @@ type Execution struct {
 	opts  Options
 	tasks []*task.Task // by chain, then subtask
 	bases []int        // index of each chain's first task
+	// producers of each task, in the order of its channels.
+	producers [][]int
+	ctx       context.Context
+	stop      context.CancelCauseFunc
 
 	background sync.WaitGroup // goroutines of operators
 }
@@ -73,7 +89,12 @@ func New(ctx context.Context, g *graph.Graph, opts Options, blocking bool) (*Exe
 		return nil, err
 	}
 	x := &Execution{plan: plan, opts: opts}
-	return x, x.build(ctx, blocking)
+	x.ctx, x.stop = context.WithCancelCause(ctx)
+	if err := x.build(x.ctx, blocking); err != nil {
+		x.stop(err)
+		return nil, err
+	}
+	return x, nil
 }
 
 func (x *Execution) build(ctx context.Context, blocking bool) error {
@@ -91,6 +112,7 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 		total += c.Parallelism
 	}
 	x.tasks = make([]*task.Task, total)
+	x.producers = make([][]int, total)
 	inboxes := make([]*exchange.Inbox, total)
 	wakes := make([]chan struct{}, total)
 	for i := range total {
@@ -183,9 +205,9 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 					BatchSize: x.opts.BatchSize, Clock: x.opts.Clock, Cursor: cursor, Post: post,
 					Log:      x.opts.Log.With("job", x.opts.Job, "operator", n.Name, "subtask", sub),
 					Yield:    func() bool { return t.Blocked() || ctx.Err() != nil },
-					Blocking: blocking,
-					Go:       func(f func()) { x.background.Go(f) },
-					Rand:     x.opts.rand,
+					Blocking: blocking, Checkpointed: x.opts.Checkpoints != nil,
+					Go:   func(f func()) { x.background.Go(f) },
+					Rand: x.opts.rand,
 				}
 				for _, o := range outs[n.ID] {
 					cc := x.plan.ChainOf(o.consumer.ID)
@@ -193,6 +215,10 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 						Cursor: cursor, Consumer: o.consumer.Label()}
 					for _, to := range o.edge.Targets(sub, c.Parallelism, cc.Parallelism) {
 						place := o.edge.Place(sub, to, c.Parallelism, cc.Parallelism)
+						consumer := x.bases[cc.Index] + to
+						if !slices.Contains(x.producers[consumer], ti) {
+							x.producers[consumer] = append(x.producers[consumer], ti)
+						}
 						w.Targets = append(w.Targets, exchange.Target{
 							Inbox:   inboxes[x.bases[cc.Index]+to],
 							Channel: int32(first[edgeKey{o.consumer.ID, o.index}][to] + place),
@@ -239,94 +265,162 @@ func Run(ctx context.Context, g *graph.Graph, opts Options) error {
 
 // Running is a job under way.
 type Running struct {
-	*Execution
-	done chan struct{}
-	err  error
+	opts    Options
+	current atomic.Pointer[Execution]
+	done    chan struct{}
+	err     error
 }
 
 // Start begins to run a job. The caller calls Wait.
 func Start(ctx context.Context, g *graph.Graph, opts Options) (*Running, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	x, err := New(ctx, g, opts, true)
-	if err != nil {
-		cancel(err)
+	if err := opts.fill(); err != nil {
 		return nil, err
 	}
-	r := &Running{Execution: x, done: make(chan struct{})}
-	var wg sync.WaitGroup
-	var once sync.Once
-	fail := func(err error) {
-		if err != nil && !errors.Is(err, context.Canceled) {
-			once.Do(func() {
-				r.err = err
-				cancel(err)
-			})
-		}
+	x, err := New(ctx, g, opts, true)
+	if err != nil {
+		return nil, err
 	}
-	var opened sync.WaitGroup
-	settled := make(chan struct{})
-	vacant := slices.ContainsFunc(x.tasks, (*task.Task).Vacant)
-	for _, t := range x.tasks {
-		opened.Add(1)
-		wg.Go(func() {
-			if vacant {
-				err := t.Open()
-				fail(err)
-				opened.Done()
-				<-settled
-				if err != nil {
-					fail(t.Close())
-					return
-				}
-			}
-			fail(t.Run(ctx))
-		})
-	}
-	if vacant {
+	r := &Running{opts: opts, done: make(chan struct{})}
+	r.current.Store(x)
+	if opts.Checkpoints == nil {
 		go func() {
-			opened.Wait()
-			if ctx.Err() == nil {
-				fail(x.settle())
-			}
-			close(settled)
+			defer close(r.done)
+			r.err = x.run(func() {})
 		}()
+		return r, nil
+	}
+	k, err := newKeeper(ctx, &opts)
+	if err == nil {
+		err = k.begin(ctx, x)
+	}
+	if err != nil {
+		x.stop(err)
+		return nil, err
 	}
 	go func() {
-		wg.Wait()
-		if r.err == nil && ctx.Err() != nil {
-			r.err = ctx.Err()
-		}
-		cancel(nil)
-		x.background.Wait()
-		x.tellLate()
-		close(r.done)
+		defer close(r.done)
+		r.err = r.supervise(ctx, g, k, x)
 	}()
 	return r, nil
 }
 
+// run drives the tasks until all have finished or one has failed. running is
+// called when all are open.
+func (x *Execution) run(running func()) error {
+	var failed error
+	var once sync.Once
+	fail := func(err error) {
+		// What a task says once the job is being stopped is no news; but an
+		// error that looks like a cancellation and comes before is one.
+		if err != nil && x.ctx.Err() == nil {
+			once.Do(func() {
+				failed = err
+				x.stop(err)
+			})
+		}
+	}
+	var opened, ended sync.WaitGroup
+	settled := make(chan struct{})
+	for _, t := range x.tasks {
+		opened.Add(1)
+		ended.Go(func() {
+			err := func() error {
+				defer opened.Done()
+				return t.Open()
+			}()
+			fail(err)
+			<-settled
+			if err != nil {
+				fail(t.Close())
+				return
+			}
+			fail(t.Run(x.ctx))
+		})
+	}
+	opened.Wait()
+	if x.ctx.Err() == nil && slices.ContainsFunc(x.tasks, (*task.Task).Vacant) {
+		fail(x.settle(false))
+	}
+	running()
+	close(settled)
+	ended.Wait()
+	if failed == nil && x.ctx.Err() != nil {
+		failed = context.Cause(x.ctx)
+	}
+	x.stop(nil)
+	x.background.Wait()
+	x.tellLate()
+	return failed
+}
+
+// supervise runs attempts of the job until it ends.
+func (r *Running) supervise(ctx context.Context, g *graph.Graph, k *keeper, x *Execution) error {
+	strategy := restart.New(k.c.Restart, rand.New(rand.NewPCG(k.number, 7)))
+	for {
+		err := k.recover(ctx, x)
+		if err == nil {
+			r.current.Store(x)
+			err = k.attend(x)
+		} else {
+			x.stop(err)
+		}
+		if err == nil || ctx.Err() != nil {
+			return k.end(ctx, err)
+		}
+		at, fatal := k.fail(strategy, err)
+		if fatal != nil {
+			return k.end(ctx, fatal)
+		}
+		select {
+		case <-time.After(at.Sub(k.now())):
+		case <-ctx.Done():
+			return k.end(ctx, ctx.Err())
+		}
+		if x, err = New(ctx, g, r.opts, true); err != nil {
+			return k.end(ctx, err)
+		}
+	}
+}
+
+// Status returns where every chain stands. Safe while the job runs.
+func (r *Running) Status() []OperatorStatus { return r.current.Load().Status() }
+
 // settle lets everybody know of the subtasks of sources that have nothing to
 // read, before anything is read. Until then event time would be held back for
 // them downstream, and how long that is must not decide which records are late.
-// All tasks are open, and none is run by anybody else.
-func (x *Execution) settle() error {
-	for again := true; again; {
-		again = false
-		for _, t := range x.tasks {
+// All tasks are open, and none is run by anybody else. Tasks are stepped side by
+// side, unless one is told to do it alone: user code that flushes what is empty
+// may take its time.
+func (x *Execution) settle(alone bool) error {
+	for again := true; again && x.ctx.Err() == nil; {
+		var moved atomic.Bool
+		var wg sync.WaitGroup
+		errs := make([]error, len(x.tasks))
+		for i, t := range x.tasks {
 			if t.Source() && !t.Vacant() {
 				continue
 			}
-			for {
-				st, err := t.Step()
-				if err != nil {
-					return err
+			settle := func() {
+				for x.ctx.Err() == nil {
+					st, err := t.Step()
+					if errs[i] = err; err != nil || !st.Ran {
+						break
+					}
+					moved.Store(true)
 				}
-				if !st.Ran {
-					break
-				}
-				again = true
+				t.Flush()
 			}
-			t.Flush()
+			if alone {
+				settle()
+				continue
+			}
+			wg.Go(settle)
 		}
+		wg.Wait()
+		if err := errors.Join(errs...); err != nil {
+			return err
+		}
+		again = moved.Load()
 	}
 	return nil
 }

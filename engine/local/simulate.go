@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/millrace/millrace/engine/graph"
+	"github.com/millrace/millrace/engine/restart"
 	"github.com/millrace/millrace/runtime/clock"
 )
 
@@ -28,19 +29,52 @@ func Simulate(ctx context.Context, g *graph.Graph, opts Options, seed uint64) er
 	}
 	rng := rand.New(rand.NewPCG(seed, 0x6d696c6c))
 	opts.rand = rng.IntN
+	if err := opts.fill(); err != nil {
+		return err
+	}
 	x, err := New(ctx, g, opts, false)
 	if err != nil {
 		return err
 	}
-	return x.drive(ctx, clk, rng)
+	if opts.Checkpoints == nil {
+		return x.drive(clk, rng, nil, 1)
+	}
+	k, err := newKeeper(ctx, &opts)
+	if err != nil {
+		return err
+	}
+	k.async = func(f func()) { f() }
+	if err := k.begin(ctx, x); err != nil {
+		return err
+	}
+	strategy := restart.New(opts.Checkpoints.Restart, rng)
+	for attempt := 1; ; attempt++ {
+		err := k.recover(ctx, x)
+		if err == nil {
+			err = x.drive(clk, rng, k, attempt)
+		}
+		if err == nil || ctx.Err() != nil {
+			return k.end(ctx, err)
+		}
+		at, fatal := k.fail(strategy, err)
+		if fatal != nil {
+			return k.end(ctx, fatal)
+		}
+		clk.Set(max(at.UnixNano(), clk.Now()))
+		if x, err = New(ctx, g, opts, false); err != nil {
+			return k.end(ctx, err)
+		}
+	}
 }
 
-func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand) (err error) {
+// drive runs one attempt. k, if not nil, is stepped like a task.
+func (x *Execution) drive(clk *clock.Manual, rng *rand.Rand, k *keeper, attempt int) (err error) {
 	defer func() {
 		errs := []error{err}
 		for _, t := range x.tasks {
 			errs = append(errs, t.Close())
 		}
+		x.stop(nil)
 		x.background.Wait()
 		x.tellLate()
 		err = errors.Join(errs...)
@@ -50,8 +84,11 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 			return err
 		}
 	}
-	if err := x.settle(); err != nil {
+	if err := x.settle(true); err != nil {
 		return err
+	}
+	if k != nil {
+		k.running(x)
 	}
 	type standing struct {
 		until int64
@@ -61,8 +98,20 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 	left := len(x.tasks)
 	quiet := 0 // steps in a row in which nothing happened
 	for left > 0 {
-		if err := ctx.Err(); err != nil {
-			return err
+		if x.ctx.Err() != nil {
+			return context.Cause(x.ctx)
+		}
+		if x.opts.Fault != nil {
+			if err := x.opts.Fault(attempt); err != nil {
+				return err
+			}
+		}
+		if k != nil {
+			// Time passes, or no checkpoint would be due before the job is idle.
+			clk.Set(clk.Now() + rng.Int64N(int64(time.Millisecond)))
+			if rng.IntN(len(x.tasks)+1) == 0 && k.step(x.ctx) {
+				quiet = 0
+			}
 		}
 		i := rng.IntN(len(x.tasks))
 		if states[i].done {
@@ -74,7 +123,9 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 			return err
 		}
 		if st.Finished {
-			t.Flush()
+			if err := t.End(); err != nil {
+				return err
+			}
 			states[i].done = true
 			left--
 			quiet = 0
@@ -94,8 +145,8 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 		}
 		// Nobody has done anything for a while: make sure, then let time pass.
 		next, busy := int64(0), false
-		for k, t := range x.tasks {
-			if states[k].done {
+		for n, t := range x.tasks {
+			if states[n].done {
 				continue
 			}
 			st, err := t.Step()
@@ -103,8 +154,10 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 				return err
 			}
 			if st.Finished {
-				t.Flush()
-				states[k].done = true
+				if err := t.End(); err != nil {
+					return err
+				}
+				states[n].done = true
 				left--
 				busy = true
 			}
@@ -117,6 +170,12 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 			}
 		}
 		quiet = 0
+		if k != nil {
+			busy = k.step(x.ctx) || busy
+			if at := k.wakeAt.UnixNano(); !k.wakeAt.IsZero() && (next == 0 || at < next) {
+				next = at
+			}
+		}
 		if busy || left == 0 {
 			continue
 		}
@@ -125,7 +184,7 @@ func (x *Execution) drive(ctx context.Context, clk *clock.Manual, rng *rand.Rand
 			time.Sleep(100 * time.Microsecond)
 			continue
 		}
-		clk.Set(next)
+		clk.Set(max(next, clk.Now()))
 	}
 	return nil
 }

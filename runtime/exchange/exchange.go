@@ -35,6 +35,9 @@ const (
 	Status
 	// End says that nothing more comes on the channel.
 	End
+	// Barrier carries the id of a checkpoint: what came before it on the
+	// channel is in the snapshot, what comes after it is not.
+	Barrier
 )
 
 // A Message is what a consumer takes from its inbox. Messages of one channel

@@ -422,6 +422,9 @@ func (o *Slices[K, In, Acc, R]) drop(keep int64) {
 		s.t = nil
 	}
 	o.live = slices.Delete(o.live, 0, n)
+	if o.over != nil {
+		o.over.tidy(o.live)
+	}
 	if o.fired++; o.fired == 100 {
 		o.peak, o.most, o.fired = o.most, o.used, 0
 	}

@@ -451,10 +451,70 @@ func (c *sums[K, In, Acc]) drop(p *closedSet[Acc]) {
 			*s = sum[Acc]{}
 		}
 	}
-	if !p.shared && len(c.spare) < poolMax {
+	if !p.shared && len(c.spare) < poolMax && cap(p.ids) < 8*len(p.ids)+1024 {
 		clear(p.accs)
 		clear(p.undo)
 		c.spare = append(c.spare, closedSet[Acc]{ids: p.ids[:0], accs: p.accs[:0], undo: p.undo[:0]})
 	}
 	*p = closedSet[Acc]{}
+}
+
+// fewPlaces is how many places are never too many. Tests make it smaller.
+var fewPlaces = 1024
+
+// tidy numbers the keys anew, without gaps, when most places have no key: a
+// flood of keys long ago must not be felt for ever.
+func (c *sums[K, In, Acc]) tidy(live []*slice[K, Acc]) {
+	places := 0
+	for g := range c.front {
+		places += len(c.front[g])
+	}
+	if places < fewPlaces+8*c.numbers.Len() {
+		return
+	}
+	moved := make([][]uint32, len(c.front)) // new numbers, by the old places
+	for g, front := range c.front {
+		n := c.numbers.GroupLen(g + c.groups.Start)
+		moved[g] = make([]uint32, len(front))
+		c.front[g], c.free[g] = make([]sum[Acc], 0, n), nil
+		var back []sum[Acc]
+		if c.back != nil {
+			back, c.back[g] = c.back[g], make([]sum[Acc], 0, n)
+		}
+		c.entries = c.numbers.AppendGroup(g+c.groups.Start, c.entries[:0])
+		c.words, c.keys = c.words[:0], c.keys[:0]
+		for _, e := range c.entries {
+			c.words, c.keys = append(c.words, e.Word()), append(c.keys, e.Key)
+		}
+		for j, k := range c.keys {
+			id, _ := c.numbers.Upsert(c.words[j], k)
+			_, was := c.place(*id - 1)
+			c.assign(id, c.words[j])
+			_, is := c.place(*id - 1)
+			moved[g][was] = *id - 1
+			c.front[g][is] = front[was]
+			if back != nil {
+				c.back[g][is] = back[was]
+			}
+		}
+		clear(c.keys)
+		c.words, c.keys = c.words[:0], c.keys[:0]
+	}
+	for _, s := range live {
+		p := &s.set
+		if p.shared {
+			p.ids = slices.Clone(p.ids)
+		}
+		for j, id := range p.ids {
+			g, i := c.place(id)
+			p.ids[j] = moved[g][i]
+		}
+		places := map[uint32]int{}
+		for id, j := range p.places {
+			g, i := c.place(id)
+			places[moved[g][i]] = j
+		}
+		p.places = places
+	}
+	c.order, c.entries, c.spare, c.late = nil, nil, nil, nil
 }

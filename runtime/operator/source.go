@@ -2,15 +2,18 @@ package operator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/millrace/millrace/runtime/codec"
 	"github.com/millrace/millrace/runtime/record"
 	"github.com/millrace/millrace/runtime/watermark"
 )
@@ -26,6 +29,9 @@ type Poller interface {
 	Change() watermark.Change
 	// Progress is the number of records read so far.
 	Progress() int64
+	// Whole reports whether all that was read has been sent, so that a snapshot
+	// can be taken.
+	Whole() bool
 	// Held tells that the task cannot send (or can again): held up is not
 	// idle.
 	Held(held bool)
@@ -69,6 +75,18 @@ type SplitReader[T, B any] interface {
 	Inline() bool
 }
 
+// splitState is a split in a snapshot.
+type splitState struct {
+	ID   string `json:"id"`
+	Data []byte `json:"data,omitempty"`
+	At   []byte `json:"at,omitempty"`
+	Max  int64  `json:"max"` // largest event time, or largest watermark of a generator
+	Done bool   `json:"done,omitempty"`
+	// Old says that this is what an earlier snapshot told: it holds if nobody
+	// has opened the split since.
+	Old bool `json:"old,omitempty"`
+}
+
 // An Enumerator shares out the splits of one source to its subtasks. It is safe
 // for concurrent use.
 type Enumerator struct {
@@ -76,6 +94,9 @@ type Enumerator struct {
 	first   []Split // split i is subtask i's
 	pending []Split
 	bounded bool
+	total   []Split
+	subs    int
+	was     map[string]splitState // restored
 
 	begun atomic.Bool // some subtask has had a record: silence now counts
 }
@@ -86,8 +107,60 @@ type Enumerator struct {
 // whoever asks first, in order. Those of an unbounded source are all read side
 // by side, split i by subtask i modulo the parallelism.
 func NewEnumerator(splits []Split, bounded bool, parallelism int) *Enumerator {
-	first := min(parallelism, len(splits))
-	return &Enumerator{first: slices.Clone(splits[:first]), pending: slices.Clone(splits[first:]), bounded: bounded}
+	e := &Enumerator{bounded: bounded, total: splits, subs: parallelism}
+	e.share()
+	return e
+}
+
+// share makes first and pending of the splits that have not been read.
+func (e *Enumerator) share() {
+	var left []Split
+	for _, s := range e.total {
+		was, known := e.was[s.ID]
+		if known && was.Done {
+			continue
+		}
+		if known {
+			s.At = was.At
+		}
+		left = append(left, s)
+	}
+	n := min(e.subs, len(left))
+	e.first, e.pending = left[:n:n], left[n:]
+}
+
+// restore goes on from what subtasks have said in a snapshot. A split that the
+// source no longer lists is read to its end all the same. Only the first call
+// does something: each subtask is given the state of all.
+func (e *Enumerator) restore(states []splitState) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.was != nil {
+		return
+	}
+	e.was = map[string]splitState{}
+	listed := map[string]bool{}
+	for _, s := range e.total {
+		listed[s.ID] = true
+	}
+	for _, s := range states {
+		if was, ok := e.was[s.ID]; !ok || was.Old && !s.Old {
+			e.was[s.ID] = s
+		}
+		if !s.Done && !listed[s.ID] {
+			listed[s.ID] = true
+			e.total = append(slices.Clip(e.total), Split{ID: s.ID, Data: s.Data})
+		}
+	}
+	e.share()
+}
+
+// restored returns what a snapshot told of a split.
+func (e *Enumerator) restored(id string) (splitState, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s, ok := e.was[id]
+	return s, ok
 }
 
 // next returns the splits that subtask index of n starts now; more says to ask
@@ -207,8 +280,9 @@ type Source[T, B any] struct {
 	more   bool // the enumerator may have more
 	begun  bool
 	change watermark.Change
-	read   int64 // records read so far
-	ahead  int   // open splits that alignment holds back
+	done   []splitState // splits read to the end
+	read   int64        // records read so far
+	ahead  int          // open splits that alignment holds back
 }
 
 type openSplit[T, B any] struct {
@@ -300,6 +374,63 @@ func (s *Source[T, B]) note(c watermark.Change) {
 	if c.Switched {
 		s.change.Switched, s.change.Status = true, c.Status
 	}
+}
+
+// Whole implements [Poller].
+func (s *Source[T, B]) Whole() bool {
+	for _, o := range s.open {
+		if o.rest.batch != nil {
+			return false
+		}
+	}
+	return true
+}
+
+const stateSplits = "splits"
+
+// Snapshot implements [Stateful]: the splits that are being read, with the place
+// in each, and those that have been.
+func (s *Source[T, B]) Snapshot() ([]Piece, error) {
+	states := slices.Clone(s.done)
+	if s.env.Index == 0 {
+		s.Enumerator.mu.Lock()
+		for _, id := range slices.Sorted(maps.Keys(s.Enumerator.was)) {
+			was := s.Enumerator.was[id]
+			was.Old = true
+			states = append(states, was)
+		}
+		s.Enumerator.mu.Unlock()
+	}
+	for _, o := range s.open {
+		at := o.at
+		if o.ahead == nil {
+			if err := s.env.aside("position in split "+o.ID, func() error { at = o.reader.Position(); return nil }); err != nil {
+				return nil, err
+			}
+		}
+		states = append(states, splitState{ID: o.ID, Data: o.Data, At: slices.Clone(at), Max: o.max})
+	}
+	return []Piece{{State: stateSplits, Group: UnionGroup, Encode: func(dst []byte) ([]byte, error) {
+		data, err := json.Marshal(states)
+		return append(dst, data...), err
+	}}}, nil
+}
+
+// Restore implements [Stateful].
+func (s *Source[T, B]) Restore(pieces []Piece) error {
+	var states []splitState
+	for _, p := range pieces {
+		if p.State != stateSplits {
+			return fmt.Errorf("state %s is in the snapshot but not known to a source", p.State)
+		}
+		var some []splitState
+		if err := json.Unmarshal(p.Data, &some); err != nil {
+			return fmt.Errorf("state %s: %w: %v", p.State, codec.ErrCorrupt, err)
+		}
+		states = append(states, some...)
+	}
+	s.Enumerator.restore(states)
+	return nil
 }
 
 // Held implements [Poller].
@@ -407,6 +538,9 @@ func (s *Source[T, B]) take(now int64) error {
 		mark, ch := s.splits.Add(sp.ID, time.Unix(0, now))
 		o.mark = mark
 		s.note(ch)
+		if was, ok := s.Enumerator.restored(sp.ID); ok && was.Max != watermark.None {
+			o.max = was.Max
+		}
 		if s.Stamping.Generator != nil {
 			o.gen = s.Stamping.Generator()
 		}
@@ -476,6 +610,7 @@ func (s *Source[T, B]) readSplit(o *openSplit[T, B], now int64) (read, ended boo
 			}
 		}
 		s.note(o.mark.Finish())
+		s.done = append(s.done, splitState{ID: o.ID, Max: watermark.None, Done: true})
 		if o.ahead != nil {
 			o.ahead.stop()
 		}
@@ -600,9 +735,10 @@ func (s *Source[T, B]) stamp(o *openSplit[T, B], b *record.Batch[T]) error {
 // generate runs the split's generator over the batch.
 func (s *Source[T, B]) generate(o *openSplit[T, B], b *record.Batch[T]) {
 	cur := s.env.Cursor
-	told := o.max
+	told, largest := o.max, watermark.None
 	for i, t := range b.Times {
-		if o.max > told && t <= o.max && t != record.NoTime {
+		largest = max(largest, t)
+		if o.max > told && (t <= o.max || t == o.max+1 && t < largest) && t != record.NoTime {
 			o.cuts = append(o.cuts, cut{row: i, largest: watermark.None, watermark: o.max})
 			told = o.max
 		}

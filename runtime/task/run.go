@@ -38,8 +38,7 @@ func (t *Task) Run(ctx context.Context) (err error) {
 		}
 		switch {
 		case st.Finished:
-			t.Flush()
-			return nil
+			return t.End()
 		case st.Ran:
 			continue
 		case st.Blocked:

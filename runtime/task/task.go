@@ -22,6 +22,8 @@ import (
 // A Task is one subtask's chain of operators with its inputs and outputs. Only
 // its driver touches it, but for the fields said to be for everybody.
 type Task struct {
+	snapshots
+
 	// Set by New, never written again.
 	name   string
 	env    *operator.Env // of the head; the others' differ in name and id
@@ -74,6 +76,8 @@ type node struct {
 	late   operator.LateDropper
 
 	dropped *atomic.Int64 // what late said last, for everybody
+
+	restore []operator.Piece // for Open
 }
 
 type out struct {
@@ -88,7 +92,10 @@ type input struct {
 }
 
 type channel struct {
-	input, index int // index among the input's channels
+	input, index int  // index among the input's channels
+	ended        bool // nothing more comes
+	reached      bool // the barrier of the snapshot under way has come
+	blocked      bool // and what came behind it has to wait for the others
 }
 
 // Spec says what a task is made of.
@@ -227,9 +234,34 @@ func (t *Task) Open() (err error) {
 		if n.opened {
 			continue
 		}
+		if n.finished {
+			if _, ok := n.op.(operator.Committer); !ok {
+				continue // it had finished when the snapshot was taken
+			}
+		}
 		n.opened = true
 		if err := t.guard(func() error { return n.op.Open(n.env) }); err != nil {
 			return t.failIn(i, "open", err)
+		}
+		if len(n.restore) == 0 {
+			continue
+		}
+		s, ok := n.op.(operator.Stateful)
+		if !ok {
+			return t.failIn(i, "restore", errors.New("the snapshot has state of it, but it keeps none"))
+		}
+		if err := t.guard(func() error { return s.Restore(n.restore) }); err != nil {
+			return t.failIn(i, "restore", err)
+		}
+		n.restore = nil
+	}
+	if t.tellEnd {
+		t.tellEnd = false
+		for i := range t.nodes {
+			for j := range t.nodes[i].outs {
+				t.nodes[i].outs[j].Control(exchange.Watermark, watermark.End)
+				t.nodes[i].outs[j].Control(exchange.End, 0)
+			}
 		}
 	}
 	return nil
@@ -273,8 +305,17 @@ type State struct {
 // Step does one thing and returns. It does nothing while an output is without
 // credit.
 func (t *Task) Step() (st State, err error) {
-	if t.finished {
+	if t.finished && !t.lingers() {
 		return State{Finished: true}, nil
+	}
+	if t.mailed.Load() && !t.firing && t.ticking < 0 {
+		// Not held up by outputs without credit: a barrier needs none.
+		if err := t.guard(t.readMail); err != nil {
+			return State{Ran: true}, err
+		}
+	}
+	if t.finished {
+		return State{Finished: !t.lingers()}, nil
 	}
 	if t.Blocked() {
 		return State{Blocked: true}, nil
@@ -442,7 +483,7 @@ func (t *Task) message() (bool, error) {
 	}
 	if t.holding > 0 {
 		for c := range t.held {
-			if len(t.held[c]) > 0 && t.wants(t.channels[c].input) {
+			if len(t.held[c]) > 0 && !t.channels[c].blocked && t.wants(t.channels[c].input) {
 				m := t.held[c][0]
 				t.held[c] = t.held[c][1:]
 				t.holding--
@@ -460,7 +501,7 @@ func (t *Task) message() (bool, error) {
 		m := t.queue[t.next]
 		t.queue[t.next] = exchange.Message{}
 		t.next++
-		if len(t.held[m.Channel]) > 0 || !t.wants(t.channels[m.Channel].input) {
+		if c := &t.channels[m.Channel]; len(t.held[m.Channel]) > 0 || c.blocked || !t.wants(c.input) {
 			t.held[m.Channel] = append(t.held[m.Channel], m)
 			t.holding++
 			continue
@@ -475,7 +516,7 @@ func (t *Task) wants(input int) bool {
 }
 
 func (t *Task) handle(m exchange.Message) error {
-	ch := t.channels[m.Channel]
+	ch := &t.channels[m.Channel]
 	in := &t.inputs[ch.input]
 	defer t.inbox.Done(1)
 	switch m.Kind {
@@ -494,7 +535,10 @@ func (t *Task) handle(m exchange.Message) error {
 			s = watermark.Idle
 		}
 		t.change(t.marks.Status(ch.input, ch.index, s))
+	case exchange.Barrier:
+		return t.barrier(ch, m.Value)
 	case exchange.End:
+		ch.ended = true
 		t.change(t.marks.Status(ch.input, ch.index, watermark.Finished))
 		in.live--
 		if in.live == 0 {
@@ -513,6 +557,10 @@ func (t *Task) handle(m exchange.Message) error {
 				t.wm = watermark.End
 			}
 		}
+		if err := t.pass(); err != nil {
+			return err
+		}
+		return t.aligned() // what was waited for may be the end of this channel
 	}
 	return t.pass()
 }
@@ -629,6 +677,9 @@ func (t *Task) pass() error {
 	t.tellStatus()
 	if all {
 		t.finished = true
+		if t.lingers() {
+			t.part.EndOfData()
+		}
 	} else if t.ended {
 		// Not done: ask again unless the operator waits for a post.
 		for i := range t.nodes {

@@ -53,6 +53,8 @@ func (s *store) recycle() {
 	for g := range s.groups {
 		if s.groups[g].n > 0 {
 			s.clearGroup(g + int(s.start))
+		} else {
+			s.groups[g] = s.l.empty // what the last use did not need, the next will not
 		}
 	}
 }
