@@ -149,6 +149,7 @@ type writer[T any] struct {
 	staged int                 // number of the next file in stage
 	parts  []sealed            // of a single file, prepared
 
+	adopted  bool // parts are those of an earlier attempt, and not looked at
 	finished bool // a single file is complete
 	ended    bool // no more records will come
 	failed   error
@@ -192,6 +193,9 @@ func (w *writer[T]) Write(_ context.Context, recs []T) error {
 	}
 	if w.finished {
 		return w.fail(fmt.Errorf("files: %s is complete and cannot take more records: files.WriteFile is for output that is flushed once, at its end; use files.Write", w.sink.location))
+	}
+	if err := w.checkParts(); err != nil {
+		return w.fail(err)
 	}
 	if w.sink.bucket == nil {
 		return w.writeTo("", recs)

@@ -11,6 +11,7 @@ import (
 	"io"
 	"io/fs"
 	"maps"
+	"math"
 	"path"
 	"slices"
 	"strconv"
@@ -56,6 +57,8 @@ type token struct {
 	Parts []sealed `json:",omitempty"`
 	// Remove are files that are not needed when Files have their names.
 	Remove []string `json:",omitempty"`
+	// Done: a single file is complete; there is nothing more to do, ever.
+	Done bool `json:",omitempty"`
 }
 
 const tokenVersion = 1
@@ -69,14 +72,15 @@ type sealed struct {
 
 // startStaged opens the next file of a bucket whose directory is dir.
 func (w *writer[T]) startStaged(bucket, dir string) (*part[T], error) {
+	m := w.stagedMove(dir)
 	for {
-		m := w.stagedMove(dir)
 		if !utf8.ValidString(m.From + m.To) {
 			return nil, fmt.Errorf("files: %q: the name is not text in UTF-8", m.To)
 		}
 		f, err := w.fs.Create(m.From)
 		switch {
 		case errors.Is(err, fs.ErrExist):
+			m = w.stagedMove(dir)
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			// Not made yet, or removed by another subtask that was the last
@@ -176,7 +180,7 @@ func (w *writer[T]) syncAbove(names []string) error {
 }
 
 func (w *writer[T]) encode(t token) ([]byte, error) {
-	if len(t.Files) == 0 && len(t.Parts) == 0 {
+	if len(t.Files) == 0 && len(t.Parts) == 0 && !t.Done {
 		return nil, nil
 	}
 	t.Version = tokenVersion
@@ -191,7 +195,10 @@ func (w *writer[T]) encode(t token) ([]byte, error) {
 // parts so far, for those of earlier checkpoints are committed and forgotten.
 func (w *writer[T]) prepareSingle(ctx context.Context) ([]byte, error) {
 	if w.finished {
-		return nil, nil
+		return w.encode(token{Done: true}) // for whoever goes on from here
+	}
+	if err := w.checkParts(); err != nil {
+		return nil, w.fail(err)
 	}
 	if w.ended && len(w.open) == 0 && len(w.parts) == 0 {
 		if _, err := w.start(""); err != nil { // a file without records
@@ -246,7 +253,11 @@ func (w *writer[T]) readPart(ctx context.Context, f sealed, out *millrace.Rows[T
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	in := &format.Input{Path: f.From, R: file, Size: f.Bytes, Compression: format.CompressionOf(w.o.Suffix)}
-	r, err := w.sink.format.Open(in, format.Range{To: f.Bytes}, nil)
+	all := format.Range{To: f.Bytes}
+	if in.Compression != format.None {
+		all.To = math.MaxInt64
+	}
+	r, err := w.sink.format.Open(in, all, nil)
 	if err != nil {
 		return err
 	}
@@ -281,8 +292,8 @@ func (w *writer[T]) Commit(_ context.Context, encoded []byte) error {
 	if t.Version != tokenVersion {
 		return fmt.Errorf("files: %s: token of a transaction has version %d, and this program knows %d", w.sink.location, t.Version, tokenVersion)
 	}
-	if err := w.adopt(t); err != nil {
-		return fmt.Errorf("files: commit part of %s: %w", w.sink.location, err)
+	if w.sink.single {
+		w.adopt(t)
 	}
 	made := map[string]bool{}
 	var to []string
@@ -358,24 +369,30 @@ func (w *writer[T]) check(f sealed, content bool) (err error) {
 	return nil
 }
 
-// adopt goes on from where the writer of a token of a single file was.
-func (w *writer[T]) adopt(t token) error {
-	if !w.sink.single {
-		return nil
-	}
-	if len(t.Files) > 0 {
+// adopt goes on from where the writer of a token of a single file was. Whether
+// the parts are there is not looked at yet: the next token may be the last,
+// which has made one file of them before.
+func (w *writer[T]) adopt(t token) {
+	switch {
+	case t.Done, len(t.Files) > 0:
 		w.finished = true
+	case len(t.Parts) > len(w.parts):
+		w.parts, w.adopted = t.Parts, true
+	}
+}
+
+// checkParts checks the parts of a single file that an earlier attempt wrote,
+// before anything is added to them.
+func (w *writer[T]) checkParts() error {
+	if !w.adopted || w.finished {
 		return nil
 	}
-	if len(t.Parts) <= len(w.parts) {
-		return nil // our own, or one before it
-	}
-	for _, f := range t.Parts {
+	for _, f := range w.parts {
 		if err := w.check(f, false); err != nil {
-			return err
+			return fmt.Errorf("files: %s cannot be continued: part of it is lost: %w", w.sink.location, err)
 		}
 	}
-	w.parts = t.Parts
+	w.adopted = false
 	return nil
 }
 

@@ -45,6 +45,8 @@ type driven[T any] struct {
 	kept    []kept
 	dirty   bool
 	first   int64
+	last    int64
+	told    int64
 	cleaned bool
 }
 
@@ -68,7 +70,7 @@ func (d *driven[T]) Prepare(checkpoint int64) error {
 	if token != nil {
 		d.kept = append(d.kept, kept{checkpoint, slices.Clone(token)})
 	}
-	d.dirty = false
+	d.dirty, d.last = false, checkpoint
 	if d.first == 0 {
 		d.first = checkpoint
 	}
@@ -89,6 +91,7 @@ func (d *driven[T]) Notify(checkpoint int64) error {
 		}
 		d.kept = d.kept[1:]
 	}
+	d.told = max(d.told, checkpoint)
 	if c, ok := d.w.(millrace.Cleaner); ok && !d.cleaned && d.first > 0 && checkpoint >= d.first {
 		d.cleaned = true
 		_ = c.Clean(d.ctx) // what it cannot remove is found at the end
@@ -96,6 +99,6 @@ func (d *driven[T]) Notify(checkpoint int64) error {
 	return nil
 }
 
-func (d *driven[T]) Pending() bool { return d.dirty || len(d.kept) > 0 }
+func (d *driven[T]) Pending() bool { return d.dirty || d.told < d.last }
 
 func (d *driven[T]) Close() error { return d.w.Close() }

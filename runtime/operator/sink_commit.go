@@ -65,6 +65,8 @@ type commits struct {
 	prepared []prepared // not yet committed, by checkpoint
 	dirty    bool       // something may have been written since the last Prepare
 	first    int64      // the first checkpoint prepared here; 0 before
+	last     int64      // the last one
+	told     int64      // the last one known to be complete
 	cleaned  bool
 }
 
@@ -109,7 +111,7 @@ func (c *commits) prepare(checkpoint int64) error {
 		if token != nil {
 			c.prepared = append(c.prepared, prepared{checkpoint, token})
 		}
-		c.dirty = false
+		c.dirty, c.last = false, checkpoint
 		if c.first == 0 {
 			c.first = checkpoint
 		}
@@ -124,8 +126,12 @@ func (c *commits) notify(checkpoint int64) error {
 	}
 	done, err := c.commit(c.prepared[:n])
 	c.prepared = slices.Delete(c.prepared, 0, done)
-	if err != nil || c.first == 0 || checkpoint < c.first {
+	if err != nil {
 		return err
+	}
+	c.told = max(c.told, checkpoint)
+	if c.first == 0 || checkpoint < c.first {
+		return nil
 	}
 	// A checkpoint of this attempt is complete: every subtask of it has been
 	// restored and has committed what it was given. What is still left of
@@ -226,7 +232,8 @@ func (s *Sink[T]) Notify(checkpoint int64) error {
 
 // Pending implements [Committer].
 func (s *Sink[T]) Pending() bool {
-	return s.commits.tx != nil && (s.commits.dirty || len(s.commits.prepared) > 0)
+	c := &s.commits
+	return c.tx != nil && (c.dirty || c.told < c.last)
 }
 
 // Snapshot implements [Stateful]: the transactions that are prepared and not
