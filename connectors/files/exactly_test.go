@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,9 +30,17 @@ import (
 func numbered[T any](d files.FileSystem, location string, f format.Format[T], o files.WriteOptions, single bool, bucket func(T) string, record func(int) T, number func(T) int) proof.Sink[T] {
 	broken := &faulty{FileSystem: d}
 	o.FS = broken
+	var lastKey string
+	var last []int
 	p := proof.Sink[T]{
 		Record: record, Whole: single,
 		Visible: func() (ns []int, err error) {
+			// What has not changed is not read again.
+			key, err := shown(d, filepath.Dir(location))
+			if err != nil || key == lastKey && lastKey != "" {
+				return slices.Clone(last), err
+			}
+			defer func() { lastKey, last = key, slices.Clone(ns) }()
 			rs, err := readVisible(d, location, f)
 			for _, r := range rs {
 				ns = append(ns, number(r))
@@ -93,6 +102,30 @@ func readVisible[T any](d files.FileSystem, location string, f format.Format[T])
 		}
 	}
 	return out, nil
+}
+
+// shown is what a reader sees of the files below a directory without opening
+// them.
+func shown(d files.FileSystem, dir string) (string, error) {
+	es, err := d.List(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	var all strings.Builder
+	for _, e := range es {
+		if e.Name[0] == '.' {
+			continue
+		}
+		fmt.Fprintf(&all, "%s/%s %d\n", dir, e.Name, e.Size)
+		if e.Dir {
+			in, err := shown(d, dir+"/"+e.Name)
+			if err != nil {
+				return "", err
+			}
+			all.WriteString(in)
+		}
+	}
+	return all.String(), err
 }
 
 // hiddenBelow lists hidden files, and hidden folders that are empty.
@@ -203,6 +236,17 @@ func TestExactlyOnceOnARealFolder(t *testing.T) {
 	})
 }
 
+func TestASingleFileDoesNotRoll(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "all.txt")
+	w := openWriter(t, files.WriteFile(name, text.Lines(), files.WriteOptions{RollRecords: 1, RollBytes: 1}), 0, 1)
+	write(t, w, "a", "b")
+	write(t, w, "c")
+	finish(t, w)
+	if got := content(t, name); got != "a\nb\nc\n" {
+		t.Errorf("it holds %q", got)
+	}
+}
+
 // checkpointed opens a writer of a job that takes checkpoints.
 func checkpointed[T any](t testing.TB, s millrace.Sink[T], attempt int64) millrace.Writer[T] {
 	t.Helper()
@@ -265,11 +309,11 @@ func TestAPendingFileThatIsNotWhatItWasIsNeverCommitted(t *testing.T) {
 func TestAFullDiskDuringPrepareEndsTheAttemptAndTheNextOneDelivers(t *testing.T) {
 	dir := t.TempDir()
 	room := 12
-	sink := files.Write(dir, csv.Of[item](), files.WriteOptions{FS: fullDisk{room: &room}})
+	sink := files.Write(dir, csv.Of[item](), files.WriteOptions{FS: fullDisk{room: &room}, Suffix: ".csv.gz"})
 	w := checkpointed(t, sink, 1)
 	write(t, w, makeItem(1)) // stays in the encoder's buffer
 	_, err := w.(millrace.Transaction).Prepare(ctx)
-	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), ".0.1.part-0-u1-0.csv.inprogress") {
+	if !errors.Is(err, syscall.ENOSPC) || !strings.Contains(err.Error(), ".0.1.part-0-u1-0.csv.gz.inprogress") {
 		t.Errorf("prepare: %v", err)
 	}
 	room = 1000

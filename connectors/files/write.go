@@ -118,6 +118,7 @@ func (s BucketSink[T]) OpenWriter(_ context.Context, sub millrace.Subtask) (mill
 		}
 		w.o.Suffix = path.Base(name)
 		w.dir = path.Dir(name)
+		w.o.RollRecords = 0 // there is nothing to roll to
 	}
 	if err := fsys.MkdirAll(w.dir); err != nil {
 		return nil, fmt.Errorf("files: %w", err)
