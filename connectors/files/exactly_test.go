@@ -30,13 +30,17 @@ import (
 func numbered[T any](d files.FileSystem, location string, f format.Format[T], o files.WriteOptions, single bool, bucket func(T) string, record func(int) T, number func(T) int) proof.Sink[T] {
 	broken := &faulty{FileSystem: d}
 	o.FS = broken
+	below := location
+	if single {
+		below = filepath.Dir(location)
+	}
 	var lastKey string
 	var last []int
 	p := proof.Sink[T]{
 		Record: record, Whole: single,
 		Visible: func() (ns []int, err error) {
 			// What has not changed is not read again.
-			key, err := shown(d, filepath.Dir(location))
+			key, err := shown(d, below)
 			if err != nil || key == lastKey && lastKey != "" {
 				return slices.Clone(last), err
 			}
@@ -48,11 +52,7 @@ func numbered[T any](d files.FileSystem, location string, f format.Format[T], o 
 			return ns, err
 		},
 		Left: func() ([]string, error) {
-			dir := location
-			if single {
-				dir = filepath.Dir(location)
-			}
-			return hiddenBelow(d, dir)
+			return hiddenBelow(d, below)
 		},
 		Break: broken.arm, Broken: broken.broken,
 		Crash: func(rng *rand.Rand, power bool) {
