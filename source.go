@@ -146,6 +146,18 @@ type Subtask struct {
 	Job, Operator string
 	// Index counts from 0 to Of-1.
 	Index, Of int
+
+	// Checkpointed says, to a [Sink], that the job takes checkpoints: the
+	// methods of [Transaction] will be called and Flush will not.
+	Checkpointed bool
+	// Run names this run of the job: the same after each restart from its own
+	// checkpoints, and not that of any other running job. Attempt grows with
+	// each restart within it. Run is empty where nobody can promise that.
+	Run     string
+	Attempt int64
+	// Unique is a word of letters and digits that no other opening of a writer
+	// has, for names that must not meet. Set when Checkpointed is.
+	Unique string
 }
 
 // A Writer writes records outside. It is used by one goroutine at a time.
@@ -153,7 +165,8 @@ type Writer[T any] interface {
 	// Write takes records in order. The slice is borrowed: what the writer
 	// keeps it copies. Strings in the records stay valid.
 	Write(ctx context.Context, recs []T) error
-	// Flush returns when everything written is durable outside.
+	// Flush returns when everything written is durable outside. It is called
+	// at the end of the input, and at each checkpoint of a job that takes them.
 	Flush(ctx context.Context) error
 	// Close releases what the writer holds. It is called once, after Flush
 	// when the input ended, without it when the job failed: what was not
@@ -162,13 +175,56 @@ type Writer[T any] interface {
 }
 
 // Transaction is the two-phase side of a Writer, for sinks that deliver
-// exactly once.
+// exactly once. In a job that takes checkpoints it takes the place of Flush.
+// Its methods are called by the same goroutine as the Writer's.
+//
+//	Write … Write, Prepare          for each checkpoint
+//	Commit                          when the checkpoint is known to be complete,
+//	                                perhaps after more of Write and Prepare
+//	Close                           at the end of the job, after a failure or a
+//	                                cancellation, or not at all if the process died
+//
+// A writer opened after a failure gets the tokens of the checkpoint that the
+// job goes on from, by Commit, before anything is written: those of this
+// subtask or another one, of whatever number of subtasks there were, and
+// committed already or not. What was prepared for later checkpoints is written
+// again; its tokens do not come, and what they stand for must never become
+// visible. Close must therefore leave alone what was prepared: whether its
+// checkpoint has completed may not be known yet. See [Cleaner].
 type Transaction interface {
-	// Prepare ends the open transaction; the token is kept in the checkpoint.
+	// Prepare ends the open transaction and makes durable what Commit needs,
+	// so that it can be committed by any writer of the sink at any later time.
+	// The token is kept in the checkpoint; nil says that there is nothing to
+	// commit. After an error the job starts again from its last checkpoint.
 	Prepare(ctx context.Context) (token []byte, err error)
-	// Commit makes a prepared transaction visible. It may be called again
-	// with a token it has already committed.
+	// Commit makes a prepared transaction visible, durably. Tokens of one
+	// writer come in the order in which they were prepared. Commit of a token
+	// that has been committed, wholly or in part, by this writer or by one
+	// whose process has died since, succeeds and changes nothing that is
+	// there. What is lost is an error, never nothing. After an error Commit
+	// is called again with the same token, by this writer or the next.
 	Commit(ctx context.Context, token []byte) error
+}
+
+// A Cleaner is a [Transaction] that can remove what earlier attempts left.
+type Cleaner interface {
+	// Clean removes what writers of this operator left open or prepared in
+	// attempts of the same [Subtask] Run with a smaller Attempt, as far as it
+	// is this subtask's: that of subtasks whose Index modulo Of is its own. It
+	// is called once, after the first checkpoint of this attempt has completed
+	// and been committed; by then every writer has committed the tokens it was
+	// given, so that nothing that is left belongs to anybody. Must not be
+	// touched: what is of this attempt or a later one, of another Run (whose
+	// checkpoints may hold it), or visible. An error is logged, no more.
+	Clean(ctx context.Context) error
+}
+
+// An Ender is a [Transaction] that wants to know the end of its input.
+type Ender interface {
+	// End is called after the last Write, before the last Prepare. It is
+	// called again in an attempt that goes on from before that Prepare's
+	// checkpoint, and not at all when the job is stopped to be continued.
+	End(ctx context.Context) error
 }
 
 // NewRows returns a Rows for up to size records, for tests of readers and for

@@ -2,6 +2,8 @@ package millrace
 
 import (
 	"context"
+	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/millrace/millrace/engine/graph"
@@ -385,7 +387,7 @@ func (j *Job) mainConsumers(n *graph.Node) (c int) {
 func (s Stream[T]) To(id string, sink Sink[T]) StreamSink {
 	n := s.then("", id, func() operator.Operator {
 		return &operator.Sink[T]{OpenWriter: func(ctx context.Context, env *operator.Env) (operator.RecordWriter[T], error) {
-			return sink.OpenWriter(ctx, Subtask{Job: env.Job, Operator: env.UID, Index: env.Index, Of: env.Parallelism})
+			return sink.OpenWriter(ctx, writing(env))
 		}}
 	})
 	n.Sink = true
@@ -393,6 +395,23 @@ func (s Stream[T]) To(id string, sink Sink[T]) StreamSink {
 		n.Parallelism = 1
 	}
 	return StreamSink{s.job, n}
+}
+
+// writing is what a writer is told about its place.
+func writing(env *operator.Env) Subtask {
+	s := Subtask{
+		Job: env.Job, Operator: env.UID, Index: env.Index, Of: env.Parallelism,
+		Checkpointed: env.Checkpointed, Run: env.Run, Attempt: env.Attempt,
+	}
+	if s.Checkpointed {
+		const words = 1 << 60
+		n := rand.Int64N(words)
+		if env.Rand != nil {
+			n = int64(env.Rand(words))
+		}
+		s.Unique = strconv.FormatInt(n, 36)
+	}
+	return s
 }
 
 // StreamSink is the end of a stream, as returned by [Stream.To].

@@ -22,16 +22,21 @@ type FileSystem interface {
 	Open(name string) (File, error)
 	// Create creates a file for writing; it is an error if it exists.
 	Create(name string) (FileWriter, error)
-	// Rename moves a file within the file system, at once and durably,
-	// replacing what has the new name.
+	// Rename moves a file within the file system, at once, replacing what has
+	// the new name.
 	Rename(from, to string) error
-	// Remove removes a file.
+	// Remove removes a file, or a directory that is empty; one that is not is
+	// an error.
 	Remove(name string) error
+	// SyncDir returns when the names in a directory would survive a crash as
+	// they are: those of files created in it and renamed into it.
+	SyncDir(dir string) error
 	// List lists what is in a directory, sorted by name.
 	List(dir string) ([]Entry, error)
 	// Stat describes one name.
 	Stat(name string) (Entry, error)
-	// MkdirAll makes a directory and those above it where they are missing.
+	// MkdirAll makes a directory and those above it where they are missing,
+	// durably.
 	MkdirAll(dir string) error
 }
 
@@ -46,7 +51,8 @@ type File interface {
 type FileWriter interface {
 	io.Writer
 	io.Closer
-	// Sync returns when what was written would survive a crash.
+	// Sync returns when what was written would survive a crash, if the file's
+	// name does.
 	Sync() error
 }
 
@@ -87,37 +93,22 @@ func (Local) Create(name string) (FileWriter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return localWriter{f}, nil
+	return f, nil
 }
 
-type localWriter struct{ *os.File }
-
-// Sync makes the file's name durable too.
-func (f localWriter) Sync() error {
-	if err := f.File.Sync(); err != nil {
-		return err
-	}
-	return syncDir(f.Name())
-}
-
-// syncDir makes the names in a file's directory durable.
-func syncDir(name string) error {
-	d, err := os.Open(filepath.Dir(name))
+// SyncDir makes the names in a directory durable.
+func (Local) SyncDir(dir string) error {
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
 
-// Rename moves a file and makes its name durable.
-func (Local) Rename(from, to string) error {
-	if err := os.Rename(from, to); err != nil {
-		return err
-	}
-	return syncDir(to)
-}
+// Rename moves a file.
+func (Local) Rename(from, to string) error { return os.Rename(from, to) }
 
-// Remove removes a file.
+// Remove removes a file or an empty directory.
 func (Local) Remove(name string) error { return os.Remove(name) }
 
 // List lists a directory.
@@ -150,8 +141,25 @@ func (Local) Stat(name string) (Entry, error) {
 	return Entry{st.Name(), st.IsDir(), st.Size()}, nil
 }
 
-// MkdirAll makes a directory and those above it.
-func (Local) MkdirAll(dir string) error { return os.MkdirAll(dir, 0o777) }
+// MkdirAll makes a directory and those above it, durably.
+func (l Local) MkdirAll(dir string) error {
+	var missing []string
+	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
+		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) {
+			break // there, or for os.MkdirAll to say what is wrong with it
+		}
+		missing = append(missing, d)
+	}
+	if err := os.MkdirAll(dir, 0o777); err != nil {
+		return err
+	}
+	for _, d := range missing {
+		if err := l.SyncDir(filepath.Dir(d)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // resolve separates a location into the file system it is on, which is given
 // where the options name one, and its name there.

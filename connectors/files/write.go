@@ -2,12 +2,11 @@ package files
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io/fs"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +38,15 @@ const openFileMax = 64
 // file, and every flush ends the files that are open. What was not flushed is
 // removed when the writer is closed; a process that dies leaves it behind
 // under its hidden name.
+//
+// In a job that takes checkpoints every record is delivered exactly once:
+// files are ended at each checkpoint and get their names when it is complete,
+// whatever dies in between. They are then called
+// <prefix><subtask>-<word>-<number><suffix>, where the word is another one in
+// every attempt, and wait in a hidden folder of the location. The job's next
+// attempt empties that of what a process that died has left. A job that is
+// started from an old savepoint, behind what is visible already, writes that
+// again: files are never taken back.
 func Write[T any](location string, f format.Format[T], opts ...WriteOptions) BucketSink[T] {
 	s := BucketSink[T]{location: location, format: f}
 	if len(opts) > 0 {
@@ -52,6 +60,9 @@ func Write[T any](location string, f format.Format[T], opts ...WriteOptions) Buc
 // written by one subtask (see [millrace.SingleWriter]). Folders that are
 // missing are made. The file is there, without records, when there was no
 // output.
+//
+// In a job that takes checkpoints the output is kept in a hidden file for each
+// checkpoint, from which the one file is written at the end.
 func WriteFile[T any](name string, f format.Format[T], opts ...WriteOptions) millrace.Sink[T] {
 	s := Write(name, f, opts...)
 	s.single = true
@@ -84,7 +95,7 @@ func (s BucketSink[T]) OpenWriter(_ context.Context, sub millrace.Subtask) (mill
 	if err != nil {
 		return nil, err
 	}
-	w := &writer[T]{sink: s, fs: fsys, dir: name, subtask: sub.Index, open: map[string]*part[T]{}, next: map[string]int{}}
+	w := &writer[T]{sink: s, fs: fsys, dir: name, sub: sub, open: map[string]*part[T]{}, next: map[string]int{}}
 	w.o = s.o
 	if w.o.RollBytes <= 0 {
 		w.o.RollBytes = rollBytes
@@ -107,16 +118,18 @@ func (s BucketSink[T]) OpenWriter(_ context.Context, sub millrace.Subtask) (mill
 		}
 		w.o.Suffix = path.Base(name)
 		w.dir = path.Dir(name)
-		if err := fsys.MkdirAll(w.dir); err != nil {
-			return nil, fmt.Errorf("files: %w", err)
-		}
+		w.o.RollRecords = 0 // there is nothing to roll to
+	}
+	if err := fsys.MkdirAll(w.dir); err != nil {
+		return nil, fmt.Errorf("files: %w", err)
+	}
+	switch {
+	case sub.Checkpointed:
+		w.stage = path.Join(w.dir, stageOf(sub))
+	case s.single:
 		if err := w.startSingle(); err != nil {
 			return nil, err
 		}
-		return w, nil
-	}
-	if err := fsys.MkdirAll(name); err != nil {
-		return nil, fmt.Errorf("files: %w", err)
 	}
 	return w, nil
 }
@@ -124,17 +137,22 @@ func (s BucketSink[T]) OpenWriter(_ context.Context, sub millrace.Subtask) (mill
 // writer writes the files of one subtask.
 type writer[T any] struct {
 	// Set by OpenWriter, never written again.
-	sink    BucketSink[T]
-	o       WriteOptions
-	fs      FileSystem
-	dir     string
-	subtask int
+	sink  BucketSink[T]
+	o     WriteOptions
+	fs    FileSystem
+	dir   string
+	sub   millrace.Subtask
+	stage string // where files wait for their checkpoint; empty without
 
-	open map[string]*part[T] // by bucket
-	done []move              // ended, not yet prepared
-	next map[string]int      // number of the next file, by bucket
+	open   map[string]*part[T] // by bucket
+	done   []sealed            // ended, not yet prepared
+	next   map[string]int      // number of the next file, by bucket
+	staged int                 // number of the next file in stage
+	parts  []sealed            // of a single file, prepared
 
-	finished bool // a single file has been prepared
+	adopted  bool // parts are those of an earlier attempt, and not looked at
+	finished bool // a single file is complete
+	ended    bool // no more records will come
 	failed   error
 	groups   map[string][]T // scratch of Write
 	order    []string
@@ -153,15 +171,17 @@ type part[T any] struct {
 	records int64
 }
 
-// counted counts the bytes that reach a file.
+// counted counts and sums up the bytes that reach a file.
 type counted struct {
-	w FileWriter
-	n int64
+	w   FileWriter
+	n   int64
+	sum uint32
 }
 
 func (c *counted) Write(p []byte) (int, error) {
 	n, err := c.w.Write(p)
 	c.n += int64(n)
+	c.sum = crc32.Update(c.sum, castagnoli, p[:n])
 	return n, err
 }
 
@@ -174,6 +194,9 @@ func (w *writer[T]) Write(_ context.Context, recs []T) error {
 	}
 	if w.finished {
 		return w.fail(fmt.Errorf("files: %s is complete and cannot take more records: files.WriteFile is for output that is flushed once, at its end; use files.Write", w.sink.location))
+	}
+	if err := w.checkParts(); err != nil {
+		return w.fail(err)
 	}
 	if w.sink.bucket == nil {
 		return w.writeTo("", recs)
@@ -249,11 +272,14 @@ func (w *writer[T]) start(bucket string) (*part[T], error) {
 	if bucket != "" {
 		// A bucket is below the location whatever it is called.
 		dir = path.Join(w.dir, path.Clean("/"+bucket))
-		if err := w.fs.MkdirAll(dir); err != nil {
-			return nil, fmt.Errorf("files: bucket %q: %w", bucket, err)
-		}
 	}
-	stem := w.o.Prefix + strconv.Itoa(w.subtask) + "-"
+	if w.stage != "" {
+		return w.startStaged(bucket, dir)
+	}
+	if err := w.fs.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("files: bucket %q: %w", bucket, err)
+	}
+	stem := w.o.Prefix + strconv.Itoa(w.sub.Index) + "-"
 	n, known := w.next[bucket]
 	if !known {
 		es, err := w.fs.List(dir)
@@ -353,7 +379,7 @@ func (w *writer[T]) end(bucket string) error {
 		return fmt.Errorf("files: write %s: %w", p.move.From, err)
 	}
 	delete(w.open, bucket)
-	w.done = append(w.done, p.move)
+	w.done = append(w.done, sealed{p.move, p.out.n, p.out.sum})
 	if err := p.file.Close(); err != nil {
 		return fmt.Errorf("files: write %s: %w", p.move.From, err)
 	}
@@ -374,56 +400,14 @@ func (w *writer[T]) fail(err error) error {
 
 // Flush makes what was written durable and visible.
 func (w *writer[T]) Flush(ctx context.Context) error {
+	if err := w.End(ctx); err != nil {
+		return err
+	}
 	token, err := w.Prepare(ctx)
-	if err != nil {
+	if err != nil || token == nil {
 		return err
 	}
 	return w.Commit(ctx, token)
-}
-
-// Prepare ends the open files. The token names the files to rename.
-func (w *writer[T]) Prepare(context.Context) ([]byte, error) {
-	if w.failed != nil {
-		return nil, w.failed
-	}
-	buckets := make([]string, 0, len(w.open))
-	for b := range w.open {
-		buckets = append(buckets, b)
-	}
-	slices.Sort(buckets)
-	for _, b := range buckets {
-		if err := w.end(b); err != nil {
-			return nil, w.fail(err)
-		}
-	}
-	token, err := json.Marshal(w.done)
-	if err != nil {
-		return nil, w.fail(fmt.Errorf("files: %w", err))
-	}
-	w.finished = w.sink.single
-	w.done = nil
-	return token, nil
-}
-
-// Commit gives the files of a token their own names; those that have them
-// already are left alone.
-func (w *writer[T]) Commit(_ context.Context, token []byte) error {
-	var moves []move
-	if err := json.Unmarshal(token, &moves); err != nil {
-		return fmt.Errorf("files: %s: token of a transaction: %w", w.sink.location, err)
-	}
-	for _, m := range moves {
-		err := w.fs.Rename(m.From, m.To)
-		if errors.Is(err, fs.ErrNotExist) {
-			if _, serr := w.fs.Stat(m.To); serr == nil {
-				continue // committed before
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("files: commit %s: %w", m.To, err)
-		}
-	}
-	return nil
 }
 
 // Close removes what was neither flushed nor prepared.
@@ -440,10 +424,14 @@ func (w *writer[T]) Close() error {
 		_ = p.file.Close()
 		remove(p.move)
 	}
-	for _, m := range w.done {
-		remove(m)
+	for _, f := range w.done {
+		remove(f.move)
 	}
 	w.open, w.done = nil, nil
+	if w.staged > 0 {
+		// Others may have files in it; who is the last removes it.
+		_ = w.fs.Remove(w.stage)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("files: remove what was not finished: %w", err)
 	}

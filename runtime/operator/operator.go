@@ -159,6 +159,16 @@ type Env struct {
 	Clock clock.Clock
 	// Log has job, operator and subtask on it.
 	Log *slog.Logger
+	// Checkpointed says that the job takes checkpoints: sinks wait for them
+	// before they show what they have written.
+	Checkpointed bool
+	// Run names this run of the job: it stays the same when the job is
+	// restarted after a failure and goes on from its own checkpoints, and no
+	// other running job has it. Empty where nobody can promise that.
+	Run string
+	// Attempt grows with every restart within a Run, after a restart of the
+	// process too.
+	Attempt int64
 	// Post wakes the task so that it calls OnPost. Safe from any goroutine.
 	Post func()
 	// Cursor is where the task's user code is; see [Cursor].

@@ -21,15 +21,19 @@ type BatchWriter[T any] interface {
 	WriteBatch(ctx context.Context, rows []T, times []int64, live []int32) error
 }
 
-// Sink ends a stream in a writer.
+// Sink ends a stream in a writer. Without checkpoints what was written becomes
+// visible at the end. With checkpoints a writer that is a [Transaction] shows
+// what belongs to completed checkpoints, exactly once; any other writer is
+// flushed at every checkpoint, which delivers at least once.
 type Sink[T any] struct {
 	Plain
 	// OpenWriter is called by Open.
 	OpenWriter func(ctx context.Context, env *Env) (RecordWriter[T], error)
 
-	w     RecordWriter[T]
-	bw    BatchWriter[T]
-	dense []T
+	w       RecordWriter[T]
+	bw      BatchWriter[T]
+	dense   []T
+	commits commits
 }
 
 // Open implements [Operator].
@@ -39,8 +43,12 @@ func (s *Sink[T]) Open(env *Env) (err error) {
 		s.w, err = s.OpenWriter(env.Ctx, env)
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	s.bw, _ = s.w.(BatchWriter[T])
-	return err
+	s.commits.open(s.env, s.w)
+	return nil
 }
 
 // Input implements [Operator].
@@ -51,6 +59,7 @@ func (s *Sink[T]) Connect(int, any) {}
 
 // Receive implements [Receiver].
 func (s *Sink[T]) Receive(b *record.Batch[T]) error {
+	s.commits.dirty = true
 	cur := s.enter(b.Times)
 	cur.What = "write from"
 	var err error
@@ -75,10 +84,20 @@ func (s *Sink[T]) Receive(b *record.Batch[T]) error {
 	return nil
 }
 
-// Finish implements [Operator]: what was written becomes durable.
+// Finish implements [Operator]: what was written becomes durable, or waits for
+// the last checkpoint.
 func (s *Sink[T]) Finish() (bool, error) {
-	err := s.env.aside("flush", func() error { return s.w.Flush(s.env.Ctx) })
+	var err error
+	if s.commits.tx != nil {
+		err = s.commits.end()
+	} else {
+		err = s.flush()
+	}
 	return err == nil, err
+}
+
+func (s *Sink[T]) flush() error {
+	return s.env.aside("flush", func() error { return s.w.Flush(s.env.Ctx) })
 }
 
 // Close implements [Operator].
