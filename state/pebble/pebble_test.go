@@ -1,0 +1,13 @@
+package pebble_test
+
+import (
+	"testing"
+
+	"github.com/millrace/millrace/state/cold"
+	"github.com/millrace/millrace/state/cold/coldtest"
+	"github.com/millrace/millrace/state/pebble"
+)
+
+func make1(c cold.Config) (cold.Backend, error) { return pebble.New(c) }
+
+func TestPebble(t *testing.T) { coldtest.Run(t, make1) }
