@@ -1,0 +1,12 @@
+//go:build rocksdb && cgo
+
+package rocks_test
+
+import (
+	"testing"
+
+	"github.com/millrace/millrace/state/cold/coldtest"
+	"github.com/millrace/millrace/state/rocks"
+)
+
+func TestRocks(t *testing.T) { coldtest.Run(t, rocks.New) }
