@@ -11,3 +11,7 @@ import (
 func make1(c cold.Config) (cold.Backend, error) { return pebble.New(c) }
 
 func TestPebble(t *testing.T) { coldtest.Run(t, make1) }
+
+func TestPebbleOnAFullDisk(t *testing.T) { coldtest.FullDisk(t, make1) }
+
+func BenchmarkPebble(b *testing.B) { coldtest.Bench(b, make1) }

@@ -6,6 +6,9 @@
 #
 #   state/rocks/build.sh         build if needed, then print the folder
 #   state/rocks/build.sh env     print the exports that a Go build needs
+#   state/rocks/build.sh check FILE...
+#                                report programs that need a newer system than
+#                                glibc 2.34, or a library beside it
 #
 # Environment:
 #   XDG_CACHE_HOME        where the cache is (default ~/.cache)
@@ -41,6 +44,19 @@ print_env() {
 	echo "export CGO_LDFLAGS='-L$out/lib'"
 }
 
+if [ "${1:-}" = check ]; then
+	shift
+	for f; do
+		table=$(objdump -p -T "$f") || die "$f: not a program that can be read"
+		newest=$(echo "$table" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
+		[ "$(printf '%s\n2.34\n' "$newest" | sort -V | tail -n 1)" = 2.34 ] ||
+			die "$f needs glibc $newest: build it on a system that is no newer than Debian 12"
+		extra=$(echo "$table" | awk '$1 == "NEEDED" && $2 !~ /^(libc|libm|libgcc_s|libpthread|libdl|libresolv|ld-linux.*)\.so/ {print $2}')
+		[ -z "$extra" ] || die "$f needs $extra"
+		echo "$f: glibc ${newest:-none}"
+	done
+	exit 0
+fi
 if [ "${1:-}" = env ]; then
 	[ -e "$out/lib/librocksdb.a" ] || die "not built yet: run 'make rocksdb' first"
 	print_env
@@ -52,7 +68,7 @@ if [ -e "$out/lib/librocksdb.a" ]; then
 fi
 
 missing=
-for c in cmake g++ gcc make ar nm objcopy tar sha256sum; do
+for c in cmake g++ gcc make ar nm objcopy tar sha256sum awk; do
 	command -v $c >/dev/null || missing="$missing $c"
 done
 [ -n "${MILLRACE_CRATES:-}" ] || command -v cargo >/dev/null || missing="$missing cargo"
@@ -143,7 +159,25 @@ say "packing"
 # The C++ runtime is linked statically: the copy beside librocksdb.a is found
 # before the system's shared one. The other libraries that grocksdb asks for
 # are already inside librocksdb.a, so empty archives stand in for them.
+#
+# On a system with glibc 2.36 that runtime asks it for arc4random, which older
+# systems lack: it gets one of its own.
 cp "$(g++ -print-file-name=libstdc++.a)" "$work/new/lib/libstdc++.a"
+(
+	cd "$work/z"
+	cat >random.c <<-'END'
+		#include <sys/random.h>
+		#include <stdlib.h>
+		unsigned millrace_arc4random(void) {
+			unsigned u;
+			if (getentropy(&u, sizeof u) != 0) abort();
+			return u;
+		}
+	END
+	gcc -O2 -fPIC -c random.c
+	objcopy --redefine-sym arc4random=millrace_arc4random "$work/new/lib/libstdc++.a"
+	ar -q "$work/new/lib/libstdc++.a" random.o && ar -s "$work/new/lib/libstdc++.a"
+) || die "packing the C++ runtime stopped: see above"
 for l in z bz2 snappy lz4 zstd; do ar -qc "$work/new/lib/lib$l.a"; done
 cp -R "$src/$rocksdb/rocksdb/include/rocksdb" "$work/new/include/"
 

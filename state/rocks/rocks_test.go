@@ -10,3 +10,7 @@ import (
 )
 
 func TestRocks(t *testing.T) { coldtest.Run(t, rocks.New) }
+
+func TestRocksOnAFullDisk(t *testing.T) { coldtest.FullDisk(t, rocks.New) }
+
+func BenchmarkRocks(b *testing.B) { coldtest.Bench(b, rocks.New) }

@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"unsafe"
 
@@ -34,7 +35,7 @@ type Store struct {
 	view    *C.millrace_db
 
 	readers chan *C.millrace_reader // those not in use, at most readersKept
-	halted  bool                    // a write has failed, and RocksDB may wait to be resumed
+	halted  error                   // of the last write, after which RocksDB may wait to be resumed
 
 	mu         sync.Mutex
 	runs       int               // runs started, for names; guarded by mu
@@ -192,20 +193,26 @@ func (s *Store) Write(b *cold.Batch) error {
 	packed := b.Packed()
 	var message *C.char
 	C.millrace_write(s.view, char(packed), C.size_t(len(packed)), &message)
-	s.halted = message != nil
-	return wrap("writing to", s.dir, taken(message))
+	s.halted = taken(message)
+	return wrap("writing to", s.dir, s.halted)
 }
 
-// resume lets RocksDB try again after a write that failed: it stays read-only
-// after a full disk until it is asked to.
+// resume lets RocksDB try again after a write that failed: it takes no writes
+// after a full disk until then. It may be trying by itself, every five seconds:
+// the error stays that of the write until it is done.
 func (s *Store) resume() error {
-	if !s.halted {
+	if s.halted == nil {
 		return nil
 	}
 	var message *C.char
 	C.millrace_resume(s.view, &message)
-	s.halted = message != nil
-	return taken(message)
+	err := taken(message)
+	if err == nil {
+		s.halted = nil
+	} else if !strings.Contains(err.Error(), "Resource busy") {
+		s.halted = err
+	}
+	return s.halted
 }
 
 // Scan iterates over a range, as cold.Store says.
@@ -300,8 +307,8 @@ func (r *run) Ingest() error {
 	}
 	var message *C.char
 	C.millrace_run_ingest(r.c, &message)
-	r.s.halted = message != nil
-	return wrap("ingesting a run into", r.s.dir, taken(message))
+	r.s.halted = taken(message)
+	return wrap("ingesting a run into", r.s.dir, r.s.halted)
 }
 
 func (r *run) Discard() {
