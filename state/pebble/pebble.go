@@ -109,11 +109,12 @@ func (s *Store) options(o cold.Options) *pebble.Options {
 		// Writes wait in Store.room, where a full disk is an error: in Pebble
 		// they would wait for ever.
 		MemTableStopWritesThreshold: 1000,
-		L0CompactionThreshold:       2,
+		L0CompactionThreshold:       4,
 		L0StopWritesThreshold:       1000,
-		LBaseMaxBytes:               max(64<<20, s.memtable),
-		CompactionConcurrencyRange:  func() (int, int) { return 1, b.cfg.Threads },
-		MaxOpenFiles:                16 << 10,
+		// Much more than memtables, and each flush would rewrite it all.
+		LBaseMaxBytes:              min(max(4*s.memtable, 4<<20), 64<<20),
+		CompactionConcurrencyRange: func() (int, int) { return 1, b.cfg.Threads },
+		MaxOpenFiles:               16 << 10,
 		EventListener: &pebble.EventListener{
 			BackgroundError: s.trouble.failed,
 			FlushEnd: func(i pebble.FlushInfo) {

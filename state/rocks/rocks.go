@@ -117,7 +117,8 @@ func (b *Backend) options(o cold.Options, clocks *C.millrace_clocks) *grocksdb.O
 	opts.SetMemtableWholeKeyFiltering(true)
 
 	opts.SetLevelCompactionDynamicLevelBytes(true)
-	opts.SetTargetFileSizeBase(64 << 20)
+	opts.SetTargetFileSizeBase(uint64(min(max(buffer, 8<<20), 64<<20)))
+	opts.SetMaxBytesForLevelBase(uint64(max(4*buffer, 16<<20)))
 	switch o.Compression {
 	case cold.Plain:
 		opts.SetCompression(grocksdb.NoCompression)

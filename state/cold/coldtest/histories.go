@@ -221,8 +221,16 @@ func (h *history) restore(groups keygroup.Range, of []*history) *history {
 	return n
 }
 
+// fewer is n, or a third of it under the race detector, where all takes longer.
+func fewer(n int) int {
+	if raceDetector {
+		return (n + 2) / 3
+	}
+	return n
+}
+
 func histories(t *testing.T, b cold.Backend) {
-	for seed := range uint64(6) {
+	for seed := range uint64(fewer(6)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			h := newHistory(t, b, seed)
 			for range 4 {
@@ -242,12 +250,12 @@ func histories(t *testing.T, b cold.Backend) {
 
 // rescale goes on from one store to three, two, five and one.
 func rescale(t *testing.T, b cold.Backend) {
-	for seed := range uint64(3) {
+	for seed := range uint64(fewer(3)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			all := []*history{newHistory(t, b, 100+seed)}
 			for _, p := range []int{3, 2, 5, 1} {
 				for _, h := range all {
-					for range 60 {
+					for range 40 {
 						h.step()
 					}
 				}
@@ -446,7 +454,7 @@ func flipped(t *testing.T, b cold.Backend) {
 	rng := rand.New(rand.NewPCG(12, 12))
 	found := 0
 	for _, f := range im.Files {
-		for range 8 {
+		for range fewer(8) {
 			if f.Size == 0 {
 				continue
 			}
