@@ -516,7 +516,9 @@ struct millrace_run {
     Options o = d->db->GetOptions(family);
     o.compression = o.bottommost_compression != kDisableCompressionOption ? o.bottommost_compression
                                                                          : o.compression;
-    writer.reset(new SstFileWriter(EnvOptions(), o, family));
+    // By default it would drop the file from the page cache, and the first
+    // look-ups would wait for the disk.
+    writer.reset(new SstFileWriter(EnvOptions(), o, family, /*invalidate_page_cache=*/false));
     return writer->Open(files.back().path);
   }
 

@@ -53,6 +53,34 @@ func Bench(b *testing.B, mk Make) {
 		}
 		report(b, cpu, n)
 	})
+	b.Run("MultiGetCold512", func(b *testing.B) {
+		var keys cold.Keys
+		var values cold.Values
+		var key [18]byte
+		n := 0
+		cpu := cpuTime()
+		for b.Loop() {
+			keys.Reset()
+			for range 512 {
+				keys.Add(benchKey(key[:], rng.IntN(benchKeys)))
+			}
+			if err := s.MultiGet(&keys, &values); err != nil {
+				b.Fatal(err)
+			}
+			n += 512
+		}
+		report(b, cpu, n)
+		// From here on every block is in the cache, or was.
+		for i := 0; i < benchKeys; {
+			keys.Reset()
+			for ; keys.Len() < 4096 && i < benchKeys; i += 50 {
+				keys.Add(benchKey(key[:], i))
+			}
+			if err := s.MultiGet(&keys, &values); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 	for _, zipf := range []bool{false, true} {
 		pick := func() int { return rng.IntN(benchKeys) }
 		name := "Uniform"
