@@ -136,6 +136,11 @@ func (b *Backend) options(o cold.Options, clocks *C.millrace_clocks) *grocksdb.O
 	table.SetBlockSize(8 << 10)
 	table.SetDataBlockIndexType(grocksdb.KDataBlockIndexTypeBinarySearchAndHash)
 	table.SetFormatVersion(6)
+	if b.cfg.PartitionedIndexes {
+		table.SetIndexType(grocksdb.KTwoLevelIndexSearchIndexType)
+		table.SetPartitionFilters(true)
+		table.SetMetadataBlockSize(16 << 10)
+	}
 	bits := o.BloomBits
 	if bits == 0 {
 		bits = 10

@@ -628,3 +628,33 @@ func budget(t *testing.T, mk Make) {
 	}
 	t.Logf("at most %d of %d bytes; %+v", most, memory, st)
 }
+
+// Allocations tests that a look-up and a write of a thousand keys allocate at
+// most so many objects, once their buffers have grown.
+func Allocations(t *testing.T, mk Make, most float64) {
+	if raceDetector {
+		t.Skip("the race detector allocates")
+	}
+	u := create(t, make1(t, mk, cold.Config{MemoryBytes: 64 << 20}))
+	var w cold.Batch
+	var k cold.Keys
+	var v cold.Values
+	for i := range 1000 {
+		w.Put(key(i%16, 0, i), []byte("a value of some bytes"))
+		k.Add(key(i%16, 0, 2*i))
+	}
+	for _, c := range []struct {
+		name string
+		do   func() error
+	}{
+		{"Write", func() error { return u.Write(&w) }},
+		{"MultiGet", func() error { return u.MultiGet(&k, &v) }},
+	} {
+		if err := c.do(); err != nil {
+			t.Fatal(err)
+		}
+		if n := testing.AllocsPerRun(20, func() { _ = c.do() }); n > most {
+			t.Errorf("%s of 1000 keys: %g allocations, of at most %g", c.name, n, most)
+		}
+	}
+}
