@@ -80,11 +80,14 @@ func (b *Backend) open(dir string, groups keygroup.Range, o cold.Options) (*Stor
 	}
 	s.trouble.changed = make(chan struct{})
 	opts := s.options(o)
+	compactions := newGate()
+	opts.Experimental.CompactionScheduler = compactions
 	db, err := pebble.Open(dir, opts)
 	if err != nil {
 		return nil, s.wrap("opening", err)
 	}
 	s.db = db
+	compactions.opened.Store(true)
 	// The tables of runs are those of the first level: in tables of the last
 	// one, deletions would count as done.
 	s.tables = opts.MakeWriterOptions(0, db.TableFormat())

@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
 
 	"github.com/millrace/millrace/state/cold"
+	"github.com/millrace/millrace/state/keygroup"
 )
 
 // benchKeys is how many entries the store of a benchmark has.
@@ -188,6 +190,37 @@ func Bench(b *testing.B, mk Make) {
 			}
 		}
 	})
+	im, err := s.Checkpoint(filepath.Join(dir, "image"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	half := im
+	im.Groups.End = 7
+	half.Groups.Start = 8
+	for _, c := range []struct {
+		name   string
+		groups keygroup.Range
+		images []cold.Image
+	}{
+		{"RestoreWhole", keygroup.Whole(8), []cold.Image{im}},
+		{"RestoreClipped", keygroup.Whole(5), []cold.Image{im}},
+		{"RestoreTwo", keygroup.Range{Start: 3, End: 12}, []cold.Image{im, half}},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			to := filepath.Join(dir, "restored")
+			for b.Loop() {
+				r, err := backend.Restore(to, c.groups, cold.Options{}, c.images...)
+				if err != nil {
+					b.Fatal(err)
+				}
+				b.StopTimer()
+				if err := errors.Join(r.Close(), os.RemoveAll(to)); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+			}
+		})
+	}
 	b.Logf("%+v", s.Stats())
 }
 

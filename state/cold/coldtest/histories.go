@@ -248,14 +248,15 @@ func histories(t *testing.T, b cold.Backend) {
 	}
 }
 
-// rescale goes on from one store to three, two, five and one.
+// rescale goes on from one store to three and so on, and at last from eleven,
+// more than a backend may want to keep apart, to one.
 func rescale(t *testing.T, b cold.Backend) {
 	for seed := range uint64(fewer(3)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			all := []*history{newHistory(t, b, 100+seed)}
-			for _, p := range []int{3, 2, 5, 1} {
+			for _, p := range []int{3, 2, 5, 11, 1} {
 				for _, h := range all {
-					for range 40 {
+					for range 30 {
 						h.step()
 					}
 				}
@@ -404,7 +405,7 @@ func imageToBreak(t *testing.T, b cold.Backend) (cold.Image, map[string]string) 
 		h.both(func(u *subject) error {
 			u.write(func(b *cold.Batch) {
 				rng := rand.New(rand.NewPCG(9, uint64(i)))
-				for range 4000 {
+				for range fewer(4000) {
 					b.Put(key(rng.IntN(16), 0, rng.IntN(1<<20)), fmt.Appendf(nil, "%x", rng.Uint64()))
 				}
 			})

@@ -557,7 +557,7 @@ func concurrent(t *testing.T, b cold.Backend) {
 			}
 		})
 	}
-	for round := range 150 {
+	for round := range fewer(150) {
 		fill := func(b *cold.Batch) {
 			for g := range 16 {
 				for id := g; id < 200; id += 16 {
