@@ -11,8 +11,7 @@ import (
 // that it has started itself. Without the gate a restore took as long as the
 // first of them, seconds where the image had something to compact.
 //
-// What it has refused Pebble asks for again when the next flush or compaction
-// ends. The scheduler under it is the one without a timer: a timer would grant
+// The scheduler under it is the one without a timer: a timer would grant
 // compactions past the gate.
 type gate struct {
 	*pebble.ConcurrencyLimitScheduler
@@ -21,6 +20,15 @@ type gate struct {
 
 func newGate() *gate {
 	return &gate{ConcurrencyLimitScheduler: pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()}
+}
+
+// open lets compactions begin. One that was refused waits to be granted, and
+// others behind it: the end of a compaction that never was grants it.
+func (g *gate) open() {
+	g.opened.Store(true)
+	if ok, none := g.ConcurrencyLimitScheduler.TrySchedule(); ok {
+		none.Done()
+	}
 }
 
 func (g *gate) TrySchedule() (bool, pebble.CompactionGrantHandle) {

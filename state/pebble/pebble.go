@@ -87,7 +87,7 @@ func (b *Backend) open(dir string, groups keygroup.Range, o cold.Options) (*Stor
 		return nil, s.wrap("opening", err)
 	}
 	s.db = db
-	compactions.opened.Store(true)
+	compactions.open()
 	// The tables of runs are those of the first level: in tables of the last
 	// one, deletions would count as done.
 	s.tables = opts.MakeWriterOptions(0, db.TableFormat())
