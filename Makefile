@@ -2,7 +2,7 @@
 # version that go.mod asks for.
 export GOTOOLCHAIN := auto
 
-.PHONY: flights test race lint fuzz build nexmark clean
+.PHONY: flights test race lint fuzz build nexmark clean rocksdb test-rocksdb
 
 flights: ## run the main job on six months of real flights
 	go -C examples run ./flights
@@ -33,6 +33,13 @@ fuzz: ## each fuzzer for ten seconds
 build: ## the benchmark command and the examples, as static binaries in bin/
 	CGO_ENABLED=0 go build -o bin/ ./benchmarks
 	CGO_ENABLED=0 go -C examples build -o ../bin/ ./...
+
+rocksdb: ## build RocksDB for -tags rocksdb, once, into ~/.cache/millrace
+	state/rocks/build.sh
+
+test-rocksdb: rocksdb ## the tests of the store on RocksDB
+	eval "$$(state/rocks/build.sh env)" && \
+		go vet -tags rocksdb ./state/rocks && go test -tags rocksdb ./state/rocks
 
 clean:
 	rm -rf bin out examples/out

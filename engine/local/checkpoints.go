@@ -95,6 +95,7 @@ func newKeeper(ctx context.Context, opts *Options) (*keeper, error) {
 	if k.number, err = k.folder.Claim(ctx); err != nil {
 		return nil, fmt.Errorf("checkpoints in %s: %w", k.folder, err)
 	}
+	opts.run, opts.attempt = k.folder.String(), int64(k.number)<<24
 	return k, nil
 }
 

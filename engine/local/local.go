@@ -46,6 +46,9 @@ type Options struct {
 	Fault func(attempt int) error
 
 	rand func(n int) int // set by Simulate
+	// Of a job that takes checkpoints: see operator.Env.
+	run     string
+	attempt int64
 }
 
 func (o *Options) fill() error {
@@ -205,7 +208,7 @@ func (x *Execution) build(ctx context.Context, blocking bool) error {
 					BatchSize: x.opts.BatchSize, Clock: x.opts.Clock, Cursor: cursor, Post: post,
 					Log:      x.opts.Log.With("job", x.opts.Job, "operator", n.Name, "subtask", sub),
 					Yield:    func() bool { return t.Blocked() || ctx.Err() != nil },
-					Blocking: blocking, Checkpointed: x.opts.Checkpoints != nil,
+					Blocking: blocking, Checkpointed: x.opts.Checkpoints != nil, Run: x.opts.run, Attempt: x.opts.attempt,
 					Go:   func(f func()) { x.background.Go(f) },
 					Rand: x.opts.rand,
 				}
@@ -276,24 +279,27 @@ func Start(ctx context.Context, g *graph.Graph, opts Options) (*Running, error) 
 	if err := opts.fill(); err != nil {
 		return nil, err
 	}
+	var k *keeper
+	var err error
+	if opts.Checkpoints != nil {
+		if k, err = newKeeper(ctx, &opts); err != nil {
+			return nil, err
+		}
+	}
 	x, err := New(ctx, g, opts, true)
 	if err != nil {
 		return nil, err
 	}
 	r := &Running{opts: opts, done: make(chan struct{})}
 	r.current.Store(x)
-	if opts.Checkpoints == nil {
+	if k == nil {
 		go func() {
 			defer close(r.done)
 			r.err = x.run(func() {})
 		}()
 		return r, nil
 	}
-	k, err := newKeeper(ctx, &opts)
-	if err == nil {
-		err = k.begin(ctx, x)
-	}
-	if err != nil {
+	if err := k.begin(ctx, x); err != nil {
 		x.stop(err)
 		return nil, err
 	}
@@ -376,6 +382,7 @@ func (r *Running) supervise(ctx context.Context, g *graph.Graph, k *keeper, x *E
 		case <-ctx.Done():
 			return k.end(ctx, ctx.Err())
 		}
+		r.opts.attempt++
 		if x, err = New(ctx, g, r.opts, true); err != nil {
 			return k.end(ctx, err)
 		}

@@ -32,18 +32,21 @@ func Simulate(ctx context.Context, g *graph.Graph, opts Options, seed uint64) er
 	if err := opts.fill(); err != nil {
 		return err
 	}
+	var k *keeper
+	if opts.Checkpoints != nil {
+		var err error
+		if k, err = newKeeper(ctx, &opts); err != nil {
+			return err
+		}
+		k.async = func(f func()) { f() }
+	}
 	x, err := New(ctx, g, opts, false)
 	if err != nil {
 		return err
 	}
-	if opts.Checkpoints == nil {
+	if k == nil {
 		return x.drive(clk, rng, nil, 1)
 	}
-	k, err := newKeeper(ctx, &opts)
-	if err != nil {
-		return err
-	}
-	k.async = func(f func()) { f() }
 	if err := k.begin(ctx, x); err != nil {
 		return err
 	}
@@ -61,6 +64,7 @@ func Simulate(ctx context.Context, g *graph.Graph, opts Options, seed uint64) er
 			return k.end(ctx, fatal)
 		}
 		clk.Set(max(at.UnixNano(), clk.Now()))
+		opts.attempt++
 		if x, err = New(ctx, g, opts, false); err != nil {
 			return k.end(ctx, err)
 		}

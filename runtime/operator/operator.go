@@ -100,22 +100,6 @@ type Stateful interface {
 	Restore(pieces []Piece) error
 }
 
-// A Committer is an operator that makes visible outside what it has written
-// only when a checkpoint that covers it is complete: the second phase of a
-// two-phase commit.
-type Committer interface {
-	Stateful
-	// Prepare ends what has been written so far, to be committed with the
-	// given checkpoint. It is called right before Snapshot, which returns
-	// what is prepared and not yet committed.
-	Prepare(checkpoint int64) error
-	// Notify tells that a checkpoint is complete: what was prepared for it and
-	// for those before it is committed. It may come twice.
-	Notify(checkpoint int64) error
-	// Pending reports whether something waits for a Notify.
-	Pending() bool
-}
-
 // OperatorGroup is the Group of a Piece that belongs to no key group.
 const OperatorGroup = -1
 
@@ -176,9 +160,6 @@ type Env struct {
 	// Yield reports whether a long firing should stop in between and return
 	// done false.
 	Yield func() bool
-	// Checkpointed says that checkpoints are taken: a Committer commits with
-	// them, and not at the end of input.
-	Checkpointed bool
 	// Blocking lets sources read ahead on goroutines of their own. Off in
 	// simulations, where everything happens on one goroutine.
 	Blocking bool

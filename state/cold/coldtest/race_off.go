@@ -1,0 +1,5 @@
+//go:build !race
+
+package coldtest
+
+const raceDetector = false
