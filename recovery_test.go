@@ -3,11 +3,14 @@ package millrace_test
 import (
 	"context"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,4 +168,130 @@ func TestStateSeesEachRecordOnceWhateverDies(t *testing.T) {
 	if attempts < 3 {
 		t.Errorf("only %d attempts: nothing was proven", attempts)
 	}
+}
+
+// journal is a transactional sink: what is prepared becomes visible by Commit.
+type journal struct {
+	mu        sync.Mutex
+	committed map[string][]string // by token
+}
+
+type journalWriter struct {
+	*journal
+	sub  millrace.Subtask
+	n    int
+	open []string
+}
+
+type journalToken struct {
+	ID   string
+	Recs []string
+}
+
+func (l *journal) OpenWriter(_ context.Context, sub millrace.Subtask) (millrace.Writer[string], error) {
+	return &journalWriter{journal: l, sub: sub}, nil
+}
+func (w *journalWriter) Write(_ context.Context, recs []string) error {
+	w.open = append(w.open, recs...)
+	return nil
+}
+func (w *journalWriter) Flush(context.Context) error {
+	return errors.New("flushed, and not prepared")
+}
+func (w *journalWriter) Close() error { return nil }
+func (w *journalWriter) Prepare(context.Context) ([]byte, error) {
+	if len(w.open) == 0 {
+		return nil, nil
+	}
+	w.n++
+	token, err := json.Marshal(journalToken{fmt.Sprint(w.sub.Operator, " ", w.sub.Attempt, " ", w.sub.Index, " ", w.n), w.open})
+	w.open = nil
+	return token, err
+}
+func (w *journalWriter) Commit(_ context.Context, token []byte) error {
+	var t journalToken
+	if err := json.Unmarshal(token, &t); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.committed[t.ID] = t.Recs
+	return nil
+}
+
+// everyWindow builds a job whose windows and numbers each go to the journal.
+func everyWindow(l *journal, n, splits int64) func(*millrace.Job) {
+	return func(job *millrace.Job) {
+		numbers := job.From("numbers", numbered{n, splits}).Timestamps(millrace.Timestamps[int64]{MaxDelay: 300 * time.Millisecond})
+		numbers.Filter(func(i int64) bool { return i%3 == 0 }).Map(func(i int64) string { return fmt.Sprint("number ", i) }).To("numbers-out", l)
+		numbers.KeyBy(func(i int64) int64 { return i % 5 }).
+			Window(millrace.Tumbling(50 * time.Millisecond)).Count("windows").
+			Map(func(r millrace.Result[int64, int64]) string {
+				return fmt.Sprint("window ", r.Key, " ", r.Window.StartMillis, " ", r.Value)
+			}).To("windows-out", l)
+	}
+}
+
+func (l *journal) all() (all []string) {
+	for _, recs := range l.committed {
+		all = append(all, recs...)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// Whenever an attempt dies, and whatever the store does to what is written to
+// it, a transactional sink shows in the end what a run without failures shows:
+// each record once.
+func TestSinksShowEachRecordOnceWhateverDies(t *testing.T) {
+	const n = 1500
+	seed := uint64(1)
+	calm := &journal{committed: map[string][]string{}}
+	if err := millrace.RunWith(t.Context(), "calm", checkpointed(millrace.RunOptions{Parallelism: 1, Seed: &seed}), everyWindow(calm, n, 1)); err != nil {
+		t.Fatal(err)
+	}
+	want := calm.all()
+	if len(want) != n/3+n/10 {
+		t.Fatalf("%d records without failures, want %d", len(want), n/3+n/10)
+	}
+	runs := uint64(150)
+	if testing.Short() {
+		runs = 30
+	}
+	for seed := range runs {
+		rng := rand.New(rand.NewPCG(seed, 11))
+		opt := checkpointed(millrace.RunOptions{Parallelism: 1 + rng.IntN(3), BatchSize: 1 + rng.IntN(20), NoChaining: rng.IntN(2) == 0, Seed: &seed})
+		opt.Settings["execution.checkpointing.tolerable-failed-checkpoints"] = "1000000"
+		opt.Fault = crashes(rng, 8)
+		if seed%3 == 0 {
+			faults := blob.Faults(seed, blob.Rates{Fail: 0.02, Lost: 0.01})
+			ops := 0
+			opt.Store.(*blob.Memory).Hook = func(op blob.Op) blob.Fault {
+				if ops++; ops < 10 { // a job that cannot look at its folder does not start
+					return blob.Fault{}
+				}
+				return faults(op)
+			}
+		}
+		l := &journal{committed: map[string][]string{}}
+		err := millrace.RunWith(t.Context(), "journal", opt, everyWindow(l, n, int64(1+rng.IntN(opt.Parallelism))))
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		got := l.all()
+		if !slices.Equal(got, want) {
+			i := 0
+			for i < len(got) && i < len(want) && got[i] == want[i] {
+				i++
+			}
+			t.Fatalf("seed %d: %d records, want %d: the %dth is %v, want %v", seed, len(got), len(want), i, at(got, i), at(want, i))
+		}
+	}
+}
+
+func at(recs []string, i int) string {
+	if i < len(recs) {
+		return recs[i]
+	}
+	return "missing"
 }

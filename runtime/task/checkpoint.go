@@ -173,6 +173,10 @@ func (t *Task) barrier(c *channel, id int64) error {
 	if id <= t.seen {
 		return nil
 	}
+	if t.ended {
+		// Of a producer that waits for a last checkpoint behind its end.
+		return t.snapshot(id)
+	}
 	if t.aligning != 0 && t.aligning != id {
 		if id < t.aligning {
 			return nil
@@ -190,7 +194,7 @@ func (t *Task) barrier(c *channel, id int64) error {
 		}
 	}
 	t.aligning = id
-	c.reached, c.blocked = true, true
+	c.reached, c.blocked = true, !c.ended
 	return t.aligned()
 }
 
@@ -206,9 +210,6 @@ func (t *Task) aligned() error {
 	}
 	id := t.aligning
 	t.unblock()
-	if t.finished {
-		return nil // asked for by the coordinator, when it knows
-	}
 	return t.snapshot(id)
 }
 
@@ -242,9 +243,7 @@ func (t *Task) snapshot(id int64) error {
 	}
 	for i := range t.nodes {
 		for j := range t.nodes[i].outs {
-			if !t.nodes[i].finished {
-				t.nodes[i].outs[j].Control(exchange.Barrier, id)
-			}
+			t.nodes[i].outs[j].Control(exchange.Barrier, id)
 		}
 	}
 	if t.finished {

@@ -315,7 +315,15 @@ func (t *Task) Step() (st State, err error) {
 		}
 	}
 	if t.finished {
-		return State{Finished: !t.lingers()}, nil
+		if !t.lingers() {
+			return State{Finished: true}, nil
+		}
+		// Nothing comes any more but barriers of producers that linger, too.
+		err = t.guard(func() (err error) {
+			st.Ran, err = t.message()
+			return err
+		})
+		return st, err
 	}
 	if t.Blocked() {
 		return State{Blocked: true}, nil
