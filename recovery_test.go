@@ -225,7 +225,7 @@ func everyWindow(l *journal, n, splits int64) func(*millrace.Job) {
 		numbers := job.From("numbers", numbered{n, splits}).Timestamps(millrace.Timestamps[int64]{MaxDelay: 300 * time.Millisecond})
 		numbers.Filter(func(i int64) bool { return i%3 == 0 }).Map(func(i int64) string { return fmt.Sprint("number ", i) }).To("numbers-out", l)
 		numbers.KeyBy(func(i int64) int64 { return i % 5 }).
-			Window(millrace.Tumbling(50 * time.Millisecond)).Count("windows").
+			Window(millrace.Tumbling(50*time.Millisecond)).Count("windows").
 			Map(func(r millrace.Result[int64, int64]) string {
 				return fmt.Sprint("window ", r.Key, " ", r.Window.StartMillis, " ", r.Value)
 			}).To("windows-out", l)
