@@ -175,7 +175,7 @@ func (k *keeper) do(ctx context.Context, a checkpoint.Action) {
 	case checkpoint.WakeAt:
 		k.wakeAt = a.At
 	case checkpoint.Reserve:
-		k.post(checkpoint.Reserved{Below: a.Below})
+		k.post(checkpoint.Reserved(a))
 	case checkpoint.Trigger:
 		k.trigger(a)
 	case checkpoint.Abort:
